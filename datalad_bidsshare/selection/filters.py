@@ -1,0 +1,440 @@
+"""The selection grammar: which labels a query wants.
+
+AND between entities, OR between the values of one. See the user guide's page
+"The selection grammar" for the language; this module is its definition.
+"""
+
+from __future__ import annotations
+
+import enum
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from datalad_bidsshare.selection.errors import SelectionError
+from datalad_bidsshare.selection.globs import compile_glob
+from datalad_bidsshare.selection.vocabulary import vocabulary
+
+__all__ = ["OPTIONS", "Query", "Selection", "ValueFilter", "build_filter", "build_selection"]
+
+#: Entities that have an option of their own on every command.
+OPTIONS = (
+    "subject",
+    "session",
+    "datatype",
+    "task",
+    "run",
+    "suffix",
+    "extension",
+    "space",
+    "desc",
+)
+
+_GLOB_CHARS = frozenset("*?[")
+_KEY_VALUE = re.compile(r"([A-Za-z_]+)=(.*)", re.DOTALL)
+
+
+class _ContradictionError(SelectionError):
+    """Two filters that no name can pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFilter:
+    """What one entity may be.
+
+    Attributes
+    ----------
+    entity
+        Canonical entity name.
+    literals
+        Labels wanted as they are.
+    numbers
+        Wanted numbers of an index entity: ``1`` is also ``01``.
+    patterns
+        Wanted by glob or regular expression: (as written, compiled), matched
+        against the whole label.
+    absent
+        A name without the entity is wanted.
+    present
+        Any label is wanted.
+    """
+
+    entity: str
+    literals: frozenset[str] = frozenset()
+    numbers: frozenset[int] = frozenset()
+    patterns: tuple[tuple[str, re.Pattern[str]], ...] = ()
+    absent: bool = False
+    present: bool = False
+
+    def admits(self, value: str | None) -> bool:
+        """Say whether a label (None: the name lacks the entity) is wanted."""
+        if value is None:
+            return self.absent
+        if self.present or value in self.literals:
+            return True
+        if self.numbers and value.isdecimal() and int(value) in self.numbers:
+            return True
+        return any(pattern.fullmatch(value) for _, pattern in self.patterns)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether only listed labels are wanted."""
+        return not (self.absent or self.present or self.patterns)
+
+    @property
+    def wanted(self) -> list[str]:
+        """The listed labels, in a stable order."""
+        return sorted(self.literals) + [str(n) for n in sorted(self.numbers)]
+
+    def has_literal(self, wanted: str, value: str) -> bool:
+        """Say whether a label is the one that a listed label means."""
+        if value == wanted:
+            return True
+        return bool(self.numbers) and value.isdecimal() and int(value) == int(wanted)
+
+    def __str__(self) -> str:
+        values = self.wanted + [text for text, _ in self.patterns]
+        values += ["*"] * self.present + [""] * self.absent
+        return f"{self.entity}={','.join(values)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What all the entities of a name must be: every filter must admit.
+
+    Attributes
+    ----------
+    filters
+        At most one per entity.
+    name
+        Name of the query in a filter file, or ``''``.
+    """
+
+    filters: tuple[ValueFilter, ...]
+    name: str = ""
+
+    def admits(self, entities: Mapping[str, str]) -> bool:
+        """Say whether a name with these entities is wanted."""
+        return all(f.admits(entities.get(f.entity)) for f in self.filters)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.filters))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A whole selection by names: any of the queries, less what is excluded.
+
+    Attributes
+    ----------
+    queries
+        A file is wanted when any of them admits it. Empty: everything.
+    excluded
+        A file that any of these admits is taken away.
+    excluded_globs
+        (as written, compiled): a file that any of these matches is taken away.
+    """
+
+    queries: tuple[Query, ...] = ()
+    excluded: tuple[ValueFilter, ...] = ()
+    excluded_globs: tuple[tuple[str, re.Pattern[str]], ...] = field(default=())
+
+    def excludes(self, path: str, entities: Mapping[str, str], *, companion: bool = False) -> bool:
+        """Say whether a file is taken away.
+
+        Parameters
+        ----------
+        path, entities
+            The file, and what its name says.
+        companion
+            The file only rides along. An exclusion by absence (``acq=``) then
+            does not count: it speaks of the files asked for, while nearly all
+            companions lack nearly all entities.
+        """
+        for unwanted in self.excluded:
+            value = entities.get(unwanted.entity)
+            if unwanted.admits(value) and not (companion and value is None):
+                return True
+        return any(pattern.fullmatch(path) for _, pattern in self.excluded_globs)
+
+    def __str__(self) -> str:
+        return " or ".join(f"({q})" if len(self.queries) > 1 else str(q) for q in self.queries)
+
+
+def build_filter(key: str, values: object, *, literal: bool = False) -> ValueFilter:
+    """Read the values wanted for one entity.
+
+    Parameters
+    ----------
+    key
+        Any accepted name of the entity.
+    values
+        A value or a list of values: labels (with or without their ``sub-``),
+        comma lists, globs, ``*``, ``''`` or None (absent), ``re:PATTERN``,
+        whole numbers, members of pybids' ``Query``.
+    literal
+        Take text as labels only, as a NiPreps filter file does; comma lists,
+        globs and regular expressions are then not special.
+
+    Raises
+    ------
+    SelectionError
+        If the key is unknown, or a value cannot be meant.
+    """
+    entity = vocabulary().entities[vocabulary().canonical(key)]
+    items = _flatten(values)
+    if not items:
+        raise SelectionError(
+            f"an empty list of values for {entity.name!r} selects nothing; "
+            f"leave {entity.name!r} out to select everything"
+        )
+    literals: set[str] = set()
+    numbers: set[int] = set()
+    patterns: list[tuple[str, re.Pattern[str]]] = []
+    absent = present = False
+    for item in items:
+        marker = _query_marker(item)
+        if marker == "OPTIONAL":
+            absent = present = True
+        elif marker in ("REQUIRED", "ANY"):
+            present = True
+        elif marker == "NONE" or item is None:
+            absent = True
+        else:
+            for text in _split(_as_text(entity.name, item), literal):
+                if text == "*":
+                    present = True
+                elif text == "":
+                    absent = True
+                elif text.startswith("re:") and not literal:
+                    patterns.append((text, _compile_regex(entity.name, text[3:])))
+                else:
+                    label = _strip_key(text, entity.key)
+                    if entity.name == "extension":
+                        label = _with_dot(label)
+                    if not literal and _GLOB_CHARS.intersection(label):
+                        patterns.append((label, re.compile(fnmatch.translate(label))))
+                    elif entity.is_index:
+                        numbers.add(_as_number(entity.name, label))
+                    else:
+                        literals.add(label)
+    if entity.name == "extension":
+        # A pattern may leave the dot out, as a label may.
+        patterns = [(t, re.compile(rf"\.?(?:{p.pattern})")) for t, p in patterns]
+    return ValueFilter(
+        entity.name, frozenset(literals), frozenset(numbers), tuple(patterns), absent, present
+    )
+
+
+def build_selection(
+    options: Mapping[str, object] | None = None,
+    *,
+    entities: Mapping[str, object] | Iterable[str] | None = None,
+    exclude: str | Iterable[str] | None = None,
+    queries: Sequence[Query] = (),
+) -> Selection:
+    """Put a selection together from all the ways to say one.
+
+    Parameters
+    ----------
+    options
+        Values of the named options; those that are None were not given.
+    entities
+        ``{key: value}``, or ``'KEY=VALUE'`` texts as on the command line.
+    exclude
+        ``'KEY=VALUE'`` or path globs (see :func:`.globs.compile_glob`).
+    queries
+        From filter files: each is narrowed by the options.
+
+    Raises
+    ------
+    SelectionError
+        If something is unknown, empty, or contradicts itself.
+    """
+    narrowing = _merge(options or {}, entities)
+    merged: list[Query] = []
+    clashes: list[str] = []
+    for query in queries:
+        try:
+            merged.append(_narrow(query, narrowing))
+        except _ContradictionError as error:
+            # One query of many, such as `t1w` under --suffix bold: it drops out.
+            clashes.append(str(error))
+    if queries and not merged:
+        raise SelectionError(clashes[0])
+    if not queries and narrowing:
+        merged.append(Query(tuple(narrowing.values())))
+    excluded, globs = _read_exclusions(exclude)
+    for unwanted in excluded:
+        if merged and all(_contradicts(q, unwanted) for q in merged):
+            raise SelectionError(
+                f"--exclude {unwanted} takes away all that the selection asks for; drop one of them"
+            )
+    return Selection(tuple(merged), excluded, globs)
+
+
+def _merge(
+    options: Mapping[str, object], entities: Mapping[str, object] | Iterable[str] | None
+) -> dict[str, ValueFilter]:
+    found: dict[str, ValueFilter] = {}
+    for name, values in options.items():
+        if values is not None:
+            built = build_filter(name, values)
+            found[built.entity] = built
+    for built in _read_entities(entities):
+        before = found.setdefault(built.entity, built)
+        if str(before) != str(built):
+            raise SelectionError(
+                f"conflicting filters for {built.entity!r}: {before} and {built}; "
+                "give all the values in one place"
+            )
+    return found
+
+
+def _read_entities(entities: Mapping[str, object] | Iterable[str] | None) -> list[ValueFilter]:
+    if entities is None:
+        return []
+    if isinstance(entities, Mapping):
+        pairs = [(str(key), value) for key, value in entities.items()]
+    else:
+        # Repetition of one key is a list of values, in whatever spelling.
+        gathered: dict[str, list[object]] = {}
+        for text in [entities] if isinstance(entities, str) else entities:
+            found = _KEY_VALUE.fullmatch(text)
+            if not found:
+                raise SelectionError(f"{text!r} is not of the form KEY=VALUE, such as acq=highres")
+            gathered.setdefault(vocabulary().canonical(found[1]), []).append(found[2])
+        pairs = list(gathered.items())
+    built: dict[str, ValueFilter] = {}
+    for key, value in pairs:
+        one = build_filter(key, value)
+        if one.entity in built:
+            raise SelectionError(f"{one.entity!r} is given twice, under two names")
+        built[one.entity] = one
+    return list(built.values())
+
+
+def _read_exclusions(
+    exclude: str | Iterable[str] | None,
+) -> tuple[tuple[ValueFilter, ...], tuple[tuple[str, re.Pattern[str]], ...]]:
+    filters: list[ValueFilter] = []
+    globs: list[tuple[str, re.Pattern[str]]] = []
+    texts = [] if exclude is None else [exclude] if isinstance(exclude, str) else list(exclude)
+    if exclude is not None and not texts:
+        raise SelectionError("an empty list of exclusions; leave it out to exclude nothing")
+    for text in texts:
+        found = _KEY_VALUE.fullmatch(text)
+        if found:
+            filters.append(build_filter(found[1], found[2]))
+        elif text:
+            globs.append((text, compile_glob(text)))
+        else:
+            raise SelectionError("an empty exclusion; give KEY=VALUE or a glob such as '*.json'")
+    return tuple(filters), tuple(globs)
+
+
+def _narrow(query: Query, narrowing: Mapping[str, ValueFilter]) -> Query:
+    """Let a query from a file also meet the options."""
+    own = {f.entity: f for f in query.filters}
+    extra = []
+    for entity, option in narrowing.items():
+        there = own.get(entity)
+        if there is None:
+            extra.append(option)
+            continue
+        both = _intersection(there, option)
+        if both is None:
+            raise _ContradictionError(
+                f"conflicting filters: {option} contradicts {there}"
+                + (f" of query {query.name!r} in the filter file" if query.name else "")
+            )
+        own[entity] = both
+    return Query((*own.values(), *extra), query.name)
+
+
+def _intersection(there: ValueFilter, option: ValueFilter) -> ValueFilter | None:
+    """Combine two filters of one entity; None when nothing can pass both."""
+    for listed, other in ((there, option), (option, there)):
+        if listed.is_literal:
+            literals = frozenset(v for v in listed.literals if other.admits(v))
+            numbers = frozenset(n for n in listed.numbers if other.admits(str(n)))
+            if not literals and not numbers:
+                return None
+            return ValueFilter(listed.entity, literals, numbers)
+    if there.present and not there.patterns:
+        return ValueFilter(
+            option.entity,
+            option.literals,
+            option.numbers,
+            option.patterns,
+            option.absent and there.absent,
+            option.present,
+        )
+    if option.present and not option.patterns:
+        return _intersection(option, there)
+    if str(there) == str(option):
+        return there
+    raise SelectionError(
+        f"{option} and {there} of the filter file are both patterns; give only one of them"
+    )
+
+
+def _contradicts(query: Query, unwanted: ValueFilter) -> bool:
+    """Say whether an exclusion leaves nothing of a query."""
+    for wanted in query.filters:
+        if wanted.entity == unwanted.entity and wanted.is_literal:
+            return all(unwanted.admits(v) for v in wanted.wanted)
+    return False
+
+
+def _flatten(values: object) -> list[object]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        return [values]
+    # A set has no order of its own; messages should not change from run to run.
+    return sorted(values, key=str) if isinstance(values, (set, frozenset)) else list(values)
+
+
+def _query_marker(value: object) -> str | None:
+    """Name the pybids ``Query`` member that a value is, without importing pybids."""
+    if isinstance(value, enum.Enum) and type(value).__name__ == "Query":
+        return value.name
+    return None
+
+
+def _as_text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise SelectionError(f"{value!r} cannot be a value of {name!r}; give a label or a whole number")
+
+
+def _split(text: str, literal: bool) -> list[str]:
+    # A regular expression may hold commas: it is never a comma list.
+    if literal or text.startswith("re:"):
+        return [text]
+    return [part.strip() for part in text.split(",")]
+
+
+def _strip_key(text: str, key: str | None) -> str:
+    return text.removeprefix(f"{key}-") if key else text
+
+
+def _with_dot(label: str) -> str:
+    return label if label[:1] in (".", "*") else f".{label}"
+
+
+def _as_number(name: str, label: str) -> int:
+    if not label.isdecimal():
+        raise SelectionError(f"{name!r} is a whole number in BIDS, {label!r} is not")
+    return int(label)
+
+
+def _compile_regex(name: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise SelectionError(
+            f"{pattern!r} (for {name!r}) is not a regular expression: {error}"
+        ) from None

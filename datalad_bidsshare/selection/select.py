@@ -1,0 +1,297 @@
+"""From many names to the ones that a selection means, quickly.
+
+A name is looked at in three steps, each cheaper to fail than the next: a test
+on its bytes that every wanted name passes, a verdict on its directory that is
+made once, and only then its own tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from datalad_bidsshare.selection.entities import parser, recording_directory
+from datalad_bidsshare.selection.errors import near_matches
+from datalad_bidsshare.selection.filters import Query, Selection, ValueFilter
+from datalad_bidsshare.selection.vocabulary import vocabulary
+
+__all__ = ["SKIPPED_DIRECTORIES", "Selector", "bids_roots", "unmet_values", "values_near"]
+
+#: What an entity query does not look into below a BIDS root: pybids'
+#: ``DEFAULT_LOCATIONS_TO_IGNORE``, and ``derivatives``, which pybids only
+#: indexes when it is told to.
+SKIPPED_DIRECTORIES = frozenset({"code", "derivatives", "models", "sourcedata", "stimuli"})
+
+_DESCRIPTION = "dataset_description.json"
+
+#: What is left to ask of the names in a directory, for each query still alive.
+_Remaining = tuple[tuple[ValueFilter, ...], ...]
+_NOTHING: _Remaining = ()
+
+
+def bids_roots(paths: Iterable[str]) -> frozenset[str]:
+    """Find the directories that are BIDS datasets: those with a description.
+
+    Parameters
+    ----------
+    paths
+        File paths of one dataset.
+
+    Returns
+    -------
+    frozenset of str
+        Directories, always with ``''``, the dataset itself.
+    """
+    tail = f"/{_DESCRIPTION}"
+    return frozenset({""}.union(p[: -len(tail)] for p in paths if p.endswith(tail)))
+
+
+class Selector:
+    """Applies one selection to the names of one dataset.
+
+    Parameters
+    ----------
+    selection
+        What is wanted.
+    within
+        Positional paths, relative to the dataset root: only these files and
+        what lies below these directories. Empty, or with ``''``: everywhere.
+    roots
+        BIDS roots in the dataset (see :func:`bids_roots`): what an entity
+        query skips, it skips below each of them.
+    skip
+        Whether hidden and side directories are passed over, as for every
+        query on entities or tables.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        within: Sequence[str] = (),
+        roots: frozenset[str] = frozenset({""}),
+        *,
+        skip: bool | None = None,
+    ) -> None:
+        self._selection = selection
+        # '' names the dataset itself: it restricts nothing and names nothing inside.
+        self._within = () if "" in within else tuple(within)
+        self._named = tuple(w for w in within if w)
+        self._below = tuple(f"{w}/" for w in self._within)
+        self._exact = frozenset(self._within)
+        self._roots = roots
+        self._skip = bool(selection.queries) if skip is None else skip
+        self._parser = parser()
+        self._states: dict[str, _Remaining] = {}
+        everything: _Remaining = ((),)
+        self._queries: _Remaining = (
+            tuple(q.filters for q in selection.queries) if selection.queries else everything
+        )
+
+    def select(self, paths: Iterable[str]) -> Iterator[str]:
+        """Give the paths that are wanted, in their order."""
+        keep = self.prefilter()
+        chunk = list(paths)
+        yield from filter(self.wants, keep(chunk) if keep else chunk)
+
+    def wants(self, path: str) -> bool:
+        """Say whether one path is wanted."""
+        if self._within and path not in self._exact and not path.startswith(self._below):
+            return False
+        dirname, _, base = path.rpartition("/")
+        state = self._states.get(dirname)
+        if state is None:
+            state = self._states[dirname] = self._open(dirname)
+        if not state:
+            return False
+        if self._skip and base.startswith(".") and not self._is_named(path):
+            return False
+        if state != ((),) and not self._admits(path, base, state):
+            return False
+        selection = self._selection
+        if selection.excluded or selection.excluded_globs:
+            return not selection.excludes(path, self.entities(path))
+        return True
+
+    def entities(self, path: str) -> dict[str, str]:
+        """Give a path's entities; inside a directory recording, the recording's."""
+        recording = recording_directory(path)
+        if recording is None:
+            return self._parser.parse(path)
+        # What a part's own name says fills in where the recording says nothing.
+        return {**self._parser.parse(path), **self._parser.parse(recording)}
+
+    def may_hold(self, directory: str) -> bool:
+        """Say whether a subdataset mounted there could hold a wanted file.
+
+        Only what the mount path itself says is used: nothing is opened.
+        """
+        inside = f"{directory}/"
+        if self._within and not (
+            directory in self._exact
+            or inside.startswith(self._below)
+            or any(w.startswith(inside) for w in self._within)
+        ):
+            return False
+        return bool(self._open(directory))
+
+    def prefilter(self) -> Callable[[list[str]], list[str]] | None:
+        """Give a quick test on whole lists of paths, or None if there is none.
+
+        Every wanted path passes; so may others. Also right for texts that
+        have something in front of the path, such as index entries.
+        """
+        if len(self._selection.queries) != 1:
+            return None
+        needles, endings = _necessary(self._selection.queries[0])
+        if not needles and not endings:
+            return None
+
+        def keep(paths: list[str]) -> list[str]:
+            if endings:
+                paths = [p for p in paths if p.endswith(endings)]
+            for needle in needles:
+                paths = [p for p in paths if needle in p]
+            return paths
+
+        return keep
+
+    def _open(self, dirname: str) -> _Remaining:
+        """Judge a directory: what remains to be asked of the names in it."""
+        if self._skip and self._is_skipped(dirname):
+            return _NOTHING
+        settled: Mapping[str, str] = self._parser.directory(dirname)
+        recording = recording_directory(f"{dirname}/") if dirname else None
+        if recording is not None:
+            whole = self._parser.parse(recording)
+            if any(_admits_all(filters, whole) for filters in self._queries):
+                return ((),)
+        late = self._parser.whole_path_entities
+        remaining = []
+        for filters in self._queries:
+            left = []
+            for one in filters:
+                value = settled.get(one.entity) if one.entity not in late else None
+                if value is None:
+                    left.append(one)
+                elif not one.admits(value):
+                    break
+            else:
+                if not left:
+                    return ((),)
+                remaining.append(tuple(left))
+        return tuple(remaining)
+
+    def _admits(self, path: str, base: str, state: _Remaining) -> bool:
+        own = self._parser.name(base)
+        late = self._parser.whole_path_entities
+        for filters in state:
+            for one in filters:
+                if one.entity in late:
+                    value = self._parser.from_whole_path(one.entity, path)
+                else:
+                    value = own.get(one.entity)
+                if not one.admits(value):
+                    break
+            else:
+                return True
+        return False
+
+    def _is_skipped(self, dirname: str) -> bool:
+        if not dirname:
+            return False
+        components = dirname.split("/")
+        for at, component in enumerate(components):
+            hidden = component.startswith(".")
+            if hidden or (
+                component in SKIPPED_DIRECTORIES and "/".join(components[:at]) in self._roots
+            ):
+                here = "/".join(components[: at + 1])
+                if not self._is_named(here):
+                    return True
+        return False
+
+    def _is_named(self, path: str) -> bool:
+        """Say whether a positional path names this, or something inside it."""
+        return any(w == path or w.startswith(f"{path}/") for w in self._named)
+
+
+def _admits_all(filters: tuple[ValueFilter, ...], entities: Mapping[str, str]) -> bool:
+    return all(f.admits(entities.get(f.entity)) for f in filters)
+
+
+def _necessary(query: Query) -> tuple[list[str], tuple[str, ...]]:
+    """Give texts that every path of a query holds, and one of which it ends in."""
+    needles: list[str] = []
+    endings: tuple[str, ...] = ()
+    definitions = vocabulary()
+    directory_suffixes = frozenset().union(*definitions.recording_suffixes.values())
+    for one in query.filters:
+        if not one.is_literal:
+            continue
+        key = definitions.entities[one.entity].key
+        if one.entity == "extension":
+            # Files inside a directory recording do not end in its extension.
+            if not any(e.endswith(definitions.recording_extensions) for e in one.literals):
+                endings = tuple(sorted(one.literals))
+        elif one.numbers:
+            needles.append(f"{key}-")
+        elif len(one.literals) == 1:
+            (label,) = one.literals
+            if one.entity == "suffix":
+                needles.append(label if label in directory_suffixes else f"{label}.")
+            elif one.entity == "datatype":
+                needles.append(f"{label}/")
+            elif key:
+                needles.append(f"{key}-{label}")
+    return needles, endings
+
+
+def unmet_values(
+    selection: Selection, found: Iterable[Mapping[str, str]]
+) -> dict[tuple[str, str], ValueFilter]:
+    """Give the listed values that no selected file has.
+
+    Parameters
+    ----------
+    selection
+        What was asked.
+    found
+        Entities of the selected files.
+
+    Returns
+    -------
+    dict
+        (entity, value as asked) to the filter that lists it. Whether such a
+        value exists elsewhere in the dataset is for :func:`values_near`.
+    """
+    unmet = {
+        (one.entity, value): one
+        for query in selection.queries
+        for one in query.filters
+        for value in one.wanted
+    }
+    wanted_entities = {entity for entity, _ in unmet}
+    seen: set[tuple[str, str]] = set()
+    for entities in found:
+        for entity in wanted_entities:
+            value = entities.get(entity)
+            if value is not None and (entity, value) not in seen:
+                seen.add((entity, value))
+                for pair in [p for p in unmet if p[0] == entity]:
+                    if unmet[pair].has_literal(pair[1], value):
+                        del unmet[pair]
+        if not unmet:
+            break
+    return unmet
+
+
+def values_near(value: str, known: Iterable[str], most: int = 4) -> list[str]:
+    """Give the labels in a dataset that a mistyped one may have meant, best first.
+
+    Besides spelling, zero padding counts: who asks for ``1`` means ``001``.
+    """
+    ordered = sorted(set(known))
+    bare = value.lstrip("0").casefold()
+    padded = [k for k in ordered if bare and k.lstrip("0").casefold() == bare]
+    inside = [k for k in ordered if len(value) > 2 and value.casefold() in k.casefold()]
+    near = [*padded, *near_matches(value, ordered, most), *inside]
+    return list(dict.fromkeys(near))[:most] or (ordered if len(ordered) <= most else [])
