@@ -119,6 +119,10 @@ class Selector:
         # What a part's own name says fills in where the recording says nothing.
         return {**self._parser.parse(path), **self._parser.parse(recording)}
 
+    def directory_entities(self, directory: str) -> Mapping[str, str]:
+        """Give what a directory says of all the files below it."""
+        return self._parser.directory(directory)
+
     def may_hold(self, directory: str) -> bool:
         """Say whether a subdataset mounted there could hold a wanted file.
 

@@ -1,0 +1,110 @@
+"""What planning has to say: files, subdatasets, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.content import GetResult
+
+__all__ = ["DatasetPlan", "Outcome", "PlannedFile", "Problem", "Subdataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One selected file.
+
+    Attributes
+    ----------
+    info
+        What the dataset says of it; its path is relative to its own dataset.
+    entities
+        What its name says.
+    companion_of
+        Absolute path of a file that it rides along with; None if it was asked for.
+    reason
+        Why it rides along (``sidecar``, ``events``, ``root``, ...), or None.
+    present
+        Whether its content is here.
+    fetched
+        How it was fetched during planning, because the plan needed its content.
+    """
+
+    info: FileInfo
+    entities: Mapping[str, str]
+    companion_of: str | None
+    reason: str | None
+    present: bool
+    fetched: GetResult | None = None
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes that a transfer would bring, 0 where nobody knows."""
+        return 0 if self.present else self.info.bytesize or 0
+
+
+@dataclass(slots=True)
+class DatasetPlan:
+    """The selected files of one dataset.
+
+    Attributes
+    ----------
+    root
+        Absolute path of the dataset.
+    files
+        Selected files, those asked for first.
+    """
+
+    root: Path
+    files: list[PlannedFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Subdataset:
+    """A subdataset that could hold selected files and is not installed.
+
+    Attributes
+    ----------
+    path
+        Absolute path.
+    parent
+        Absolute path of the dataset that registers it.
+    status
+        ``'ok'``: it was installed; ``'planned'``: it would be (dry run);
+        ``'impossible'``: it could not be.
+    message
+        What went wrong and what to do, or ``''``.
+    """
+
+    path: Path
+    parent: Path
+    status: Literal["ok", "planned", "impossible"]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something asked for that cannot be had.
+
+    Attributes
+    ----------
+    path
+        Absolute path that it is about: a file, a directory or the dataset.
+    status
+        ``'impossible'`` or ``'error'``, as in DataLad's result records.
+    message
+        One sentence: what is wrong, and the next step.
+    kind
+        ``'path'``, ``'value'``, ``'nothing'``, ``'table'``, ``'dataset'``, ``'link'``.
+    """
+
+    path: Path
+    status: Literal["impossible", "error"]
+    message: str
+    kind: str
+
+
+Outcome = DatasetPlan | Subdataset | Problem

@@ -1,0 +1,171 @@
+"""What to tell somebody whose request is not, or not wholly, met."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from datalad_bidsshare.dataset.hierarchy import mount_of
+from datalad_bidsshare.plan.outcome import Problem
+from datalad_bidsshare.plan.request import Request
+from datalad_bidsshare.plan.walk import Visit
+from datalad_bidsshare.selection.entities import parse
+from datalad_bidsshare.selection.filters import ValueFilter
+from datalad_bidsshare.selection.names import Names
+from datalad_bidsshare.selection.select import Selector, unmet_values, values_near
+
+__all__ = ["unmet_problems", "untracked_paths", "why_nothing"]
+
+
+def untracked_paths(request: Request, visits: list[Visit]) -> Iterator[Problem]:
+    """Report positional paths that no visited dataset tracks."""
+    by_root = {visit.root: visit for visit in visits}
+    names: dict[Path, Names] = {}
+    for path in request.paths:
+        owner = next((p for p in (path, *path.parents) if p in by_root), None)
+        if owner is None or path == owner:
+            continue
+        visit = by_root[owner]
+        inner = path.relative_to(owner).as_posix()
+        if owner not in names:
+            names[owner] = Names(visit.index.paths)
+        known = names[owner]
+        mounts = visit.index.gitlinks
+        below_mount = mount_of(inner, set(mounts)) is not None
+        holds_mount = any(m.startswith(f"{inner}/") for m in mounts)
+        if inner in known or below_mount or holds_mount or known.below(inner):
+            # What lies below a mount is the subdataset's to tell.
+            continue
+        there = path.exists() or path.is_symlink()
+        yield Problem(
+            path,
+            "impossible",
+            "exists but is not tracked by the dataset; see 'datalad status'"
+            if there
+            else "path does not exist",
+            "path",
+        )
+
+
+def unmet_problems(
+    request: Request,
+    visits: list[Visit],
+    chosen: Mapping[Path, Mapping[str, object | None]],
+    incomplete: bool,
+) -> Iterator[Problem]:
+    """Report listed values that occur nowhere in what was searched.
+
+    A value that does occur, but not together with the others, is no typing
+    error: it is not reported.
+    """
+    unmet = unmet_values(request.selection, _selected_entities(visits, chosen))
+    if not unmet:
+        return
+    known = _labels(visits, {entity for entity, _ in unmet})
+    for (entity, value), wanted in unmet.items():
+        labels = known[entity]
+        if not any(wanted.has_literal(value, label) for label in labels):
+            yield Problem(
+                request.root,
+                "impossible",
+                _unknown_value(wanted, value, labels, incomplete),
+                "value",
+            )
+
+
+def _selected_entities(
+    visits: list[Visit], chosen: Mapping[Path, Mapping[str, object | None]]
+) -> Iterator[Mapping[str, str]]:
+    for visit in visits:
+        for path, why in chosen[visit.root].items():
+            if why is None:
+                yield visit.selector.entities(path)
+                yield parse(path)
+
+
+def _labels(visits: list[Visit], entities: Iterable[str]) -> dict[str, Counter[str]]:
+    """Count the labels that some entities have, in all that was looked into."""
+    found: dict[str, Counter[str]] = {entity: Counter() for entity in entities}
+    for visit in visits:
+        for path in visit.index.paths:
+            for said in (parse(path), visit.selector.entities(path)):
+                for entity, counter in found.items():
+                    if entity in said:
+                        counter[said[entity]] += 1
+        for mount in visit.index.gitlinks:
+            said_by_mount = visit.selector.directory_entities(mount)
+            for entity, counter in found.items():
+                if entity in said_by_mount:
+                    counter[said_by_mount[entity]] += 1
+    return found
+
+
+def _unknown_value(
+    wanted: ValueFilter, value: str, labels: Counter[str], incomplete: bool
+) -> str:
+    text = f"{wanted.entity} {value!r} occurs nowhere in this dataset"
+    near = values_near(value, labels)
+    if near:
+        text += f"; near: {', '.join(near)}"
+    elif labels:
+        common = [label for label, _ in labels.most_common(5)]
+        text += f"; there are {len(labels)} others, such as {', '.join(common)}"
+    else:
+        text += f": no name has the entity {wanted.entity!r}"
+    if incomplete:
+        text += " (subdatasets that are not installed were not searched)"
+    return text
+
+
+def why_nothing(
+    request: Request, visits: list[Visit], *, explained: bool
+) -> Iterator[Problem]:
+    """Say why not a single file was selected.
+
+    Parameters
+    ----------
+    request, visits
+        What was asked, and what was looked into.
+    explained
+        Whether values that occur nowhere were reported before.
+    """
+    asked = str(request.selection)
+    if not asked and request.where is None and request.paths:
+        # Paths that nothing is tracked at are reported by themselves.
+        return
+    text = "no file matches" + (f" {asked}" if asked else "")
+    if request.where is not None:
+        text += f" where {request.where}"
+    hints = []
+    elsewhere = _in_skipped_places(request, visits)
+    if elsewhere:
+        hints.append(
+            f"{elsewhere[1]} would match in {elsewhere[0]}/, which is only searched when named: "
+            f"add {elsewhere[0]} as a path"
+        )
+    if not request.recursive and any(_could_match(v) for v in visits):
+        hints.append("there are subdatasets: add -r to search them")
+    if explained and not hints:
+        return
+    if not hints and request.selection.queries:
+        hints.append("leave out one filter at a time to see which one rules everything out")
+    yield Problem(request.root, "impossible", "; ".join([text, *hints]), "nothing")
+
+
+def _could_match(visit: Visit) -> bool:
+    return any(visit.selector.may_hold(mount) for mount in visit.index.gitlinks)
+
+
+def _in_skipped_places(request: Request, visits: list[Visit]) -> tuple[str, int] | None:
+    """Find the side directory with most files that would match, if it were searched."""
+    if not request.has_query:
+        return None
+    counts: Counter[str] = Counter()
+    for visit in visits:
+        everywhere = Selector(request.selection, visit.within, skip=False)
+        for path in everywhere.select(visit.index.paths):
+            parts = path.split("/")
+            place = "/".join(parts[:2]) if parts[0] == "derivatives" else parts[0]
+            counts[(visit.root / place).relative_to(request.root).as_posix()] += 1
+    return counts.most_common(1)[0] if counts and request.where is None else None

@@ -1,0 +1,65 @@
+"""A request: which files somebody wants, from which dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalad_bidsshare.selection.companions import Level
+from datalad_bidsshare.selection.filters import Selection
+from datalad_bidsshare.selection.where import Where
+
+__all__ = ["Request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which files are wanted.
+
+    Attributes
+    ----------
+    root
+        Root of the dataset that was given, absolute.
+    selection
+        By the entities in the names.
+    where
+        By the rows of the tables, or None.
+    paths
+        Positional paths, absolute, normalised; empty means all of the dataset.
+    outside
+        Positional paths that are not in the dataset; they are only reported.
+    companions
+        ``'none'``, ``'default'`` or ``'linked'``.
+    recursive
+        Whether to look into subdatasets that no path names.
+    recursion_limit
+        How many levels deep then; None is no limit.
+    dry_run
+        Look only: install and fetch nothing.
+    jobs
+        Transfers at a time where a table must be fetched, or None.
+    source
+        Name of the remote to fetch from, or None for any.
+    """
+
+    root: Path
+    selection: Selection
+    where: Where | None = None
+    paths: tuple[Path, ...] = ()
+    outside: tuple[Path, ...] = ()
+    companions: Level = "default"
+    recursive: bool = False
+    recursion_limit: int | None = None
+    dry_run: bool = False
+    jobs: int | None = None
+    source: str | None = None
+
+    @property
+    def is_void(self) -> bool:
+        """Whether paths were given, but none in the dataset: nothing is meant then."""
+        return bool(self.outside) and not self.paths
+
+    @property
+    def has_query(self) -> bool:
+        """Whether names or tables are asked about, so side directories are skipped."""
+        return bool(self.selection.queries) or self.where is not None

@@ -1,0 +1,96 @@
+"""`--where` over the BIDS datasets of a hierarchy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+
+from datalad_bidsshare.plan.reading import ContentReader
+from datalad_bidsshare.plan.tree import BidsTree
+from datalad_bidsshare.plan.walk import Visit
+from datalad_bidsshare.selection.companions import bids_root
+from datalad_bidsshare.selection.errors import SelectionError
+from datalad_bidsshare.selection.names import parents
+from datalad_bidsshare.selection.tables import RowFilter
+from datalad_bidsshare.selection.where import Where
+
+__all__ = ["SubjectGate", "rows_that_match"]
+
+
+class SubjectGate:
+    """Says which subjects' subdatasets are worth a look, before they are installed.
+
+    Goes by the participants.tsv of the dataset that registers them. Whatever
+    that cannot tell stays open.
+    """
+
+    def __init__(self, where: Where, reader: ContentReader) -> None:
+        self._where = where
+        self._reader = reader
+        self._filters: dict[int, RowFilter | None] = {}
+
+    def __call__(self, visit: Visit, subject: str) -> bool:
+        """Say whether files of a subject could be kept."""
+        while not visit.is_own_bids_dataset and visit.parent is not None:
+            visit = visit.parent
+        if id(visit) not in self._filters:
+            self._filters[id(visit)] = self._prepare(visit)
+        rows = self._filters[id(visit)]
+        return rows is None or rows.may_keep_subject(subject)
+
+    def _prepare(self, visit: Visit) -> RowFilter | None:
+        tree = BidsTree(visit, None)
+        rows = RowFilter(self._where)
+        subjects = {visit.selector.directory_entities(m).get("subject") for m in visit.index.gitlinks}
+        try:
+            rows.prepare(
+                tree.names, partial(tree.read, self._reader), [(s, None) for s in subjects if s]
+            )
+        except SelectionError:
+            # A table that is absent, or a column of tables in the subdatasets
+            # themselves: the files will tell, once they are listed.
+            return None
+        return rows
+
+
+def rows_that_match(
+    tree: BidsTree, where: Where, reader: ContentReader
+) -> Iterator[tuple[str, Visit, str]]:
+    """Give the selected files of a tree whose rows fulfil a condition.
+
+    A BIDS dataset without a participants.tsv, as derivatives often are, goes
+    by the next one around it.
+
+    Raises
+    ------
+    SelectionError
+        If a column is unknown, or a table is broken or cannot be had.
+    """
+    by_root: dict[str, list[tuple[str, Visit, str]]] = defaultdict(list)
+    for match in tree.matches():
+        by_root[bids_root(match[0], tree.names)].append(match)
+    for root, matches in by_root.items():
+        entities = {m[0]: m[1].selector.entities(m[2]) for m in matches}
+        pairs = {(e.get("subject"), e.get("session")) for e in entities.values()}
+        home, base = _tables_of(tree, root)
+        rows = RowFilter(where, base)
+        rows.prepare(home.names, partial(home.read, reader), pairs)
+        for match in matches:
+            if rows.keeps(match[0], entities[match[0]]):
+                yield match
+
+
+def _tables_of(tree: BidsTree, root: str) -> tuple[BidsTree, str]:
+    """Find the nearest BIDS root, from one outwards, that has participants."""
+    home: BidsTree | None = tree
+    start = root
+    while home is not None:
+        for directory in [start, *parents(start)] if start else [""]:
+            table = f"{directory}/participants.tsv" if directory else "participants.tsv"
+            if table in home.names:
+                return home, directory
+        home, start = home.outer, ""
+    return tree, root
+
+

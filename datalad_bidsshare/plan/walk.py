@@ -1,0 +1,169 @@
+"""Through a hierarchy of datasets: which are looked into, and what matches there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.hierarchy import contains_repo, install
+from datalad_bidsshare.dataset.listing import Index, read_index
+from datalad_bidsshare.plan.outcome import Problem, Subdataset
+from datalad_bidsshare.plan.request import Request
+from datalad_bidsshare.selection.select import SKIPPED_DIRECTORIES, Selector, bids_roots
+
+__all__ = ["Visit", "walk"]
+
+DESCRIPTION = "dataset_description.json"
+
+#: Says whether files of a subject could be kept, for a subdataset not yet listed.
+SubjectTest = Callable[["Visit", str], bool]
+
+
+@dataclass(slots=True)
+class Visit:
+    """One dataset that was looked into.
+
+    Attributes
+    ----------
+    root
+        Absolute path.
+    index
+        What it tracks.
+    selector
+        The request's selection, as it applies to this dataset.
+    matches
+        Paths that the selection means, relative to the dataset.
+    parent
+        The visit of the dataset that it is a subdataset of, if that was visited.
+    mount
+        Where in the parent it is mounted, ``''`` for the dataset given.
+    within
+        The positional paths, as they apply inside.
+    depth
+        Levels below the dataset that was given or named.
+    """
+
+    root: Path
+    index: Index
+    selector: Selector
+    matches: list[str]
+    parent: Visit | None = None
+    mount: str = ""
+    within: tuple[str, ...] = ()
+    depth: int = 0
+
+    @property
+    def is_own_bids_dataset(self) -> bool:
+        """Whether it stands for itself, or is a part (a subject) of its parent.
+
+        A dataset with a description is a BIDS dataset of its own; so is all
+        that lies in a side directory such as ``derivatives/``.
+        """
+        if self.parent is None or DESCRIPTION in self.index:
+            return True
+        return not SKIPPED_DIRECTORIES.isdisjoint(self.mount.split("/"))
+
+
+def walk(
+    request: Request, subject_may_match: SubjectTest | None = None
+) -> Iterator[Visit | Subdataset | Problem]:
+    """Visit the datasets that can hold wanted files, parents first.
+
+    A subdataset is looked into when a positional path names it or something
+    in it, or recursively; never when its mount path contradicts the selection.
+    One that is not installed is installed without data, except in a dry run.
+
+    Parameters
+    ----------
+    request
+        What is wanted.
+    subject_may_match
+        Asked before a subdataset that its mount path ties to a subject is
+        looked into: (parent visit, subject label).
+
+    Raises
+    ------
+    DatasetError
+        If the dataset given cannot be listed. For subdatasets this is a
+        `Problem`, and the others go on.
+    """
+    within = tuple(_relative(path, request.root) for path in request.paths)
+    top = _visit(request, request.root, within)
+    yield top
+    yield from _descend(request, top, subject_may_match)
+
+
+def _descend(
+    request: Request, visit: Visit, subject_may_match: SubjectTest | None
+) -> Iterator[Visit | Subdataset | Problem]:
+    for mount in visit.index.gitlinks:
+        inside = _within_subdataset(visit.within, mount)
+        if inside is None:
+            continue
+        named = any(w == mount or w.startswith(f"{mount}/") for w in visit.within)
+        depth = 0 if named else visit.depth + 1
+        if not named:
+            limit = request.recursion_limit
+            if not request.recursive or (limit is not None and depth > limit):
+                continue
+        if not visit.selector.may_hold(mount):
+            continue
+        subject = visit.selector.directory_entities(mount).get("subject")
+        if subject_may_match and subject and not subject_may_match(visit, subject):
+            continue
+        child = yield from _enter(request, visit, mount, inside)
+        if child is not None:
+            child.depth = depth
+            yield child
+            yield from _descend(request, child, subject_may_match)
+
+
+def _enter(
+    request: Request, visit: Visit, mount: str, within: tuple[str, ...]
+) -> Generator[Subdataset | Problem, None, Visit | None]:
+    """Look into one subdataset, installing it first if need be."""
+    path = visit.root / mount
+    if not contains_repo(path):
+        if request.dry_run:
+            yield Subdataset(path, visit.root, "planned")
+            return None
+        result = install(visit.root, mount)
+        if result.status in ("impossible", "error"):
+            yield Subdataset(path, visit.root, "impossible", result.message)
+            return None
+        yield Subdataset(path, visit.root, "ok")
+    try:
+        child = _visit(request, path, within)
+    except DatasetError as error:
+        yield Problem(path, "error", str(error), "dataset")
+        return None
+    child.parent, child.mount = visit, mount
+    return child
+
+
+def _visit(request: Request, root: Path, within: tuple[str, ...]) -> Visit:
+    index = read_index(root)
+    selector = Selector(
+        request.selection, within, bids_roots(index.paths), skip=request.has_query
+    )
+    return Visit(root, index, selector, list(selector.select(index.paths)), within=within)
+
+
+def _relative(path: Path, root: Path) -> str:
+    relative = path.relative_to(root).as_posix()
+    return "" if relative == "." else relative
+
+
+def _within_subdataset(within: tuple[str, ...], mount: str) -> tuple[str, ...] | None:
+    """Say what the positional paths mean inside a subdataset; None: not looked at."""
+    if not within:
+        return ()
+    inside = []
+    for path in within:
+        if path == mount or path == "" or mount.startswith(f"{path}/"):
+            inside.append("")
+        elif path.startswith(f"{mount}/"):
+            inside.append(path[len(mount) + 1 :])
+    return tuple(inside) or None

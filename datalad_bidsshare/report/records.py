@@ -1,0 +1,111 @@
+"""Result records of planned files, subdatasets and problems."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from pathlib import Path
+from typing import Any
+
+from datalad_bidsshare.plan.outcome import PlannedFile, Problem, Subdataset
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Makes the records of one call of a command.
+
+    Parameters
+    ----------
+    action
+        Name of the command, as typed.
+    root
+        The dataset given: ``refds``, and what ``relpath`` is relative to.
+    dry_run
+        Whether records say what would be done.
+    logger
+        Gets the messages, as DataLad has it.
+    """
+
+    def __init__(self, action: str, root: Path, dry_run: bool, logger: logging.Logger) -> None:
+        self._root = root
+        self._prefix = len(str(root)) + 1
+        self._common: dict[str, Any] = {"action": action, "refds": str(root), "logger": logger}
+        if dry_run:
+            self._common["dry_run"] = True
+
+    def file(
+        self, dataset: Path, planned: PlannedFile, status: str, message: str = "", **more: Any
+    ) -> dict[str, Any]:
+        """Give the record of a selected file.
+
+        Parameters
+        ----------
+        dataset
+            Root of the dataset that holds it.
+        planned
+            The file.
+        status
+            As in DataLad's records.
+        message
+            What to know or to do; ``''`` for none.
+        **more
+            Further fields.
+        """
+        info = planned.info
+        path = f"{dataset}/{info.path}"
+        record: dict[str, Any] = {
+            **self._common,
+            "path": path,
+            "relpath": self._relative(path),
+            "parentds": str(dataset),
+            "status": status,
+            "type": "symlink" if info.kind == "symlink" else "file",
+            "bytesize": info.bytesize,
+            "entities": dict(planned.entities),
+        }
+        if info.key is not None:
+            record["key"] = info.key
+        if planned.companion_of is not None:
+            record["companion_of"] = self._relative(planned.companion_of)
+            record["companion_reason"] = planned.reason
+        if message:
+            # As arguments, lest a percent sign in a name is taken for a format.
+            record["message"] = ("%s", message)
+        record.update(more)
+        return record
+
+    def subdataset(self, found: Subdataset) -> dict[str, Any]:
+        """Give the record of a subdataset that was or would be installed."""
+        message = {
+            "ok": "installed",
+            "planned": "would be installed; which files in it match is not known before",
+            "impossible": found.message,
+        }[found.status]
+        return {
+            **self._common,
+            "path": str(found.path),
+            "relpath": self._relative(str(found.path)),
+            "parentds": str(found.parent),
+            "status": "ok" if found.status == "planned" else found.status,
+            "type": "dataset",
+            "message": ("%s", message),
+        }
+
+    def problem(self, found: Problem) -> dict[str, Any]:
+        """Give the record of something that cannot be had."""
+        at_root = found.path == self._root
+        return {
+            **self._common,
+            "path": str(found.path),
+            "relpath": self._relative(str(found.path)),
+            "status": found.status,
+            "type": "dataset" if at_root or found.kind == "dataset" else "file",
+            "problem": found.kind,
+            "message": ("%s", found.message),
+        }
+
+    def _relative(self, path: str) -> str:
+        if len(path) < self._prefix:
+            return "."
+        return posixpath.normpath(path[self._prefix :])
