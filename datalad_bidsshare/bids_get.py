@@ -110,8 +110,7 @@ class BidsGet(Interface):
             text="Get preprocessed images out of a derivatives subdataset, installing it first",
             code_cmd="datalad bids-get derivatives/fmriprep --space MNI152NLin2009cAsym "
             "--desc preproc",
-            code_py="bids_get('derivatives/fmriprep', space='MNI152NLin2009cAsym', "
-            "desc='preproc')",
+            code_py="bids_get('derivatives/fmriprep', space='MNI152NLin2009cAsym', desc='preproc')",
         ),
         dict(
             text="Get just what an fMRIPrep run with a filter file would use",

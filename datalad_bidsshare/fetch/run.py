@@ -94,9 +94,7 @@ def _turn_down(recorder: Recorder, plan: DatasetPlan) -> Iterator[dict[str, Any]
             )
 
 
-def _transfer(
-    recorder: Recorder, request: Request, plan: DatasetPlan
-) -> Iterator[dict[str, Any]]:
+def _transfer(recorder: Recorder, request: Request, plan: DatasetPlan) -> Iterator[dict[str, Any]]:
     from datalad.distribution.dataset import Dataset
 
     wanted: dict[str, PlannedFile] = {}

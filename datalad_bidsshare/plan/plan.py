@@ -17,7 +17,7 @@ from datalad_bidsshare.plan.outcome import (
     Problem,
 )
 from datalad_bidsshare.plan.reading import ContentReader
-from datalad_bidsshare.plan.reasons import untracked_paths, unmet_problems, why_nothing
+from datalad_bidsshare.plan.reasons import unmet_problems, untracked_paths, why_nothing
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.plan.rows import SubjectGate, rows_that_match
 from datalad_bidsshare.plan.tree import BidsTree, group
@@ -111,9 +111,7 @@ def _matches(
     return rows_that_match(tree, request.where, reader)
 
 
-def _undecided(
-    request: Request, tree: BidsTree, error: TableUnavailableError
-) -> Iterator[Problem]:
+def _undecided(request: Request, tree: BidsTree, error: TableUnavailableError) -> Iterator[Problem]:
     for path in error.paths:
         visit, inner = tree.locate(path)
         what = "would be fetched first" if request.dry_run else "could not be fetched"
@@ -194,5 +192,3 @@ def _describe(
                 )
             )
         yield plan
-
-

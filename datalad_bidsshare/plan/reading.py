@@ -63,9 +63,7 @@ class ContentReader:
         for result in get(Dataset(root), infos, jobs=request.jobs, source=request.source):
             self.fetched[root, result.info.path] = result
 
-    def _read_again(
-        self, root: Path, infos: list[FileInfo]
-    ) -> Iterator[tuple[str, bytes | None]]:
+    def _read_again(self, root: Path, infos: list[FileInfo]) -> Iterator[tuple[str, bytes | None]]:
         for info, (path, content) in zip(infos, read_content(root, infos), strict=True):
             if content is None:
                 self.absent[root, info.path] = info

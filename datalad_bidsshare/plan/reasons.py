@@ -101,9 +101,7 @@ def _labels(visits: list[Visit], entities: Iterable[str]) -> dict[str, Counter[s
     return found
 
 
-def _unknown_value(
-    wanted: ValueFilter, value: str, labels: Counter[str], incomplete: bool
-) -> str:
+def _unknown_value(wanted: ValueFilter, value: str, labels: Counter[str], incomplete: bool) -> str:
     text = f"{wanted.entity} {value!r} occurs nowhere in this dataset"
     near = values_near(value, labels)
     if near:
@@ -118,9 +116,7 @@ def _unknown_value(
     return text
 
 
-def why_nothing(
-    request: Request, visits: list[Visit], *, explained: bool
-) -> Iterator[Problem]:
+def why_nothing(request: Request, visits: list[Visit], *, explained: bool) -> Iterator[Problem]:
     """Say why not a single file was selected.
 
     Parameters

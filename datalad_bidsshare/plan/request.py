@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_bidsshare.selection.companions import Level
+from datalad_bidsshare.selection.conditions import Where
 from datalad_bidsshare.selection.filters import Selection
-from datalad_bidsshare.selection.where import Where
 
 __all__ = ["Request"]
 

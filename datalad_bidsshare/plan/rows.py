@@ -10,10 +10,10 @@ from datalad_bidsshare.plan.reading import ContentReader
 from datalad_bidsshare.plan.tree import BidsTree
 from datalad_bidsshare.plan.walk import Visit
 from datalad_bidsshare.selection.companions import bids_root
+from datalad_bidsshare.selection.conditions import Where
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.names import parents
 from datalad_bidsshare.selection.tables import RowFilter
-from datalad_bidsshare.selection.where import Where
 
 __all__ = ["SubjectGate", "rows_that_match"]
 
@@ -42,10 +42,12 @@ class SubjectGate:
     def _prepare(self, visit: Visit) -> RowFilter | None:
         tree = BidsTree(visit, None)
         rows = RowFilter(self._where)
-        subjects = {visit.selector.directory_entities(m).get("subject") for m in visit.index.gitlinks}
+        subjects = {
+            visit.selector.directory_entities(m).get("subject") for m in visit.index.gitlinks
+        }
         try:
             rows.prepare(
-                tree.names, partial(tree.read, self._reader), [(s, None) for s in subjects if s]
+                tree.names, partial(tree.read, self._reader), [(s, None) for s in subjects]
             )
         except SelectionError:
             # A table that is absent, or a column of tables in the subdatasets
@@ -92,5 +94,3 @@ def _tables_of(tree: BidsTree, root: str) -> tuple[BidsTree, str]:
                 return home, directory
         home, start = home.outer, ""
     return tree, root
-
-

@@ -16,8 +16,8 @@ from datalad.support.constraints import EnsureChoice, EnsureNone, EnsureStr
 from datalad.support.param import Parameter
 
 if TYPE_CHECKING:
+    from datalad_bidsshare.selection.conditions import Where
     from datalad_bidsshare.selection.filters import Selection
-    from datalad_bidsshare.selection.where import Where
 
 __all__ = ["SELECTION_PARAMETERS", "read_selection"]
 

@@ -15,216 +15,37 @@ configuration file or a colleague.
     sign       = "==" | "!=" | "<" | "<=" | ">" | ">="
     column     = [ ( "participants" | "sessions" | "scans" ) "." ] ( name | `any text` )
 
-The rules of comparing
-----------------------
-- Against a number (``age >= 18``) a cell compares as a number. A cell that is not
-  a number, such as ``89+``, compares with no number: the outcome is unknown.
-- Against text (``sex == '1'``, ``acq_time < '2020-01-01'``) a cell compares as text,
-  character by character. ISO 8601 dates therefore compare in order of time.
-- Two columns compare as numbers where both cells are numbers, else as text; a number
-  and a text are never equal and have no order.
-- A missing cell (``n/a``, empty, or ``nan`` in any case) compares with nothing: the
-  outcome is unknown, of ``!=`` and ``not in`` as well. Only ``is missing`` sees it.
-- Logic is three-valued as in SQL: ``not`` of unknown is unknown, and unknown is not
-  selected. So neither ``age > 3`` nor ``not (age > 3)`` selects a missing age.
-- ``inf``, ``true`` and ``false`` in a cell are text.
+What a condition means is in `conditions`.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 import re
-from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from .errors import SelectionError, near_matches
+from datalad_bidsshare.selection.conditions import (
+    LEVELS,
+    NUMBER,
+    SIGNS,
+    All,
+    AnyOf,
+    Column,
+    Comparison,
+    IsMissing,
+    Node,
+    Not,
+    Operand,
+    Where,
+    is_missing,
+    read_number,
+)
+from datalad_bidsshare.selection.errors import SelectionError, near_matches
 
-__all__ = ["LEVELS", "Column", "Where", "is_missing", "parse_where"]
-
-LEVELS = ("participants", "sessions", "scans")
-"""The tables that can qualify a column, in the order in which bare names are looked up."""
+__all__ = ["parse_where"]
 
 MAX_DEPTH = 50
 """Parentheses within parentheses; more is refused so that no input exhausts the stack."""
-
-Lookup = Callable[["Column"], "str | None"]
-
-# Truth values in Kleene's order, in which `and` is the minimum, `or` the maximum and
-# `not` the change of sign. Where a column is not known yet, a pair (least, greatest)
-# bounds what the condition may turn out to be.
-_FALSE, _UNKNOWN, _TRUE = -1, 0, 1
-_Bounds = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table; ``table`` is None where the condition does not say which."""
-
-    name: str
-    table: str | None = None
-
-    def __str__(self) -> str:
-        return self.name if self.table is None else f"{self.table}.{self.name}"
-
-
-_Operand = Column | str | int | float
-
-_TESTS: dict[str, Callable[..., bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-# No two parts can take the same digit: matching stays linear on hostile cells
-_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_MATCH_NUMBER = re.compile(_NUMBER).fullmatch
-_MISSING = frozenset({"", "n/a", "nan"})
-
-
-def is_missing(cell: str | None) -> bool:
-    """Tell whether a cell holds no value (BIDS, "Tabular files": ``n/a``).
-
-    An absent or empty cell and ``NaN`` as pandas writes it count as missing, too.
-    """
-    return cell is None or cell.casefold() in _MISSING
-
-
-def _number(text: str) -> int | float | None:
-    """Give the number a text spells, whole ones exactly; None for all else."""
-    if not _MATCH_NUMBER(text):
-        return None
-    # Python refuses to convert whole numbers of thousands of digits
-    value = int(text) if len(text) < 300 and text.lstrip("+-").isdigit() else float(text)
-    return value if math.isfinite(value) else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    left: _Operand
-    sign: str
-    right: _Operand
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        for side in (self.left, self.right):
-            if isinstance(side, Column) and side in unread:
-                return _FALSE, _TRUE
-        truth = self._truth(lookup)
-        return truth, truth
-
-    def _truth(self, lookup: Lookup) -> int:
-        sides = (self.left, self.right)
-        values: list[str | int | float] = []
-        for side in sides:
-            value = lookup(side) if isinstance(side, Column) else side
-            if value is None or (isinstance(value, str) and is_missing(value)):
-                return _UNKNOWN
-            values.append(value)
-        if not any(isinstance(side, str) for side in sides):
-            numbers = [_number(v) if isinstance(v, str) else v for v in values]
-            if None not in numbers:
-                return _TRUE if _TESTS[self.sign](*numbers) else _FALSE
-            is_mixed = numbers != [None, None]
-            to_number = not all(isinstance(side, Column) for side in sides)
-            if to_number or (is_mixed and self.sign not in ("==", "!=")):
-                return _UNKNOWN
-        return _TRUE if _TESTS[self.sign](*values) else _FALSE
-
-
-@dataclass(frozen=True, slots=True)
-class _IsMissing:
-    column: Column
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        if self.column in unread:
-            return _FALSE, _TRUE
-        truth = _TRUE if is_missing(lookup(self.column)) else _FALSE
-        return truth, truth
-
-
-@dataclass(frozen=True, slots=True)
-class _Not:
-    term: _Node
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        least, greatest = self.term.bounds(lookup, unread)
-        return -greatest, -least
-
-
-@dataclass(frozen=True, slots=True)
-class _All:
-    terms: tuple[_Node, ...]
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        least = greatest = _TRUE
-        for term in self.terms:
-            low, high = term.bounds(lookup, unread)
-            least, greatest = min(least, low), min(greatest, high)
-        return least, greatest
-
-
-@dataclass(frozen=True, slots=True)
-class _Any:
-    terms: tuple[_Node, ...]
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        least = greatest = _FALSE
-        for term in self.terms:
-            low, high = term.bounds(lookup, unread)
-            least, greatest = max(least, low), max(greatest, high)
-        return least, greatest
-
-
-_Node = _Comparison | _IsMissing | _Not | _All | _Any
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A parsed condition; made by :func:`parse_where`.
-
-    Attributes
-    ----------
-    text : str
-        The condition as given.
-    columns : frozenset of Column
-        All columns it refers to, with their qualifiers.
-    """
-
-    text: str
-    columns: frozenset[Column]
-    _root: _Node = field(repr=False)
-
-    def evaluate(self, lookup: Callable[[Column], str | None]) -> bool | None:
-        """Decide the condition for one row.
-
-        Parameters
-        ----------
-        lookup : callable
-            Gives the cell of a column, None where there is none.
-
-        Returns
-        -------
-        bool or None
-            None when the outcome is unknown for want of a value.
-        """
-        truth = self._root.bounds(lookup, ())[0]
-        return None if truth == _UNKNOWN else truth == _TRUE
-
-    def may_hold(self, lookup: Callable[[Column], str | None], unread: Container[Column]) -> bool:
-        """Tell whether the condition can still become true.
-
-        Parameters
-        ----------
-        lookup : callable
-            Gives the cell of a column; not asked for columns in `unread`.
-        unread : container of Column
-            The columns that could hold anything.
-        """
-        return self._root.bounds(lookup, unread)[1] == _TRUE
 
 
 def parse_where(text: str) -> Where:
@@ -257,7 +78,7 @@ _TOKEN = re.compile(
     (?P<space> \s+ )
     | (?P<missing> [nN]/[aA](?!\w) )
     | (?P<name> [^\W\d]\w* )
-    | (?P<number> {_NUMBER} )
+    | (?P<number> {NUMBER} )
     | (?P<text> '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" )
     | (?P<quoted> `(?:[^`\\]|\\.)*` )
     | (?P<sign> === | [=!]= | <> | [<>]=? | =[<>]? | && | \|\| | [()\[\],.&|~!≠≤≥] )
@@ -334,27 +155,27 @@ class _Parser:
         if self._token.kind == "end":
             raise SelectionError("--where is empty: write a condition, such as age >= 18")
 
-    def condition(self) -> _Node:
+    def condition(self) -> Node:
         terms = [self._all()]
         while self._take("or"):
             terms.append(self._all())
-        return terms[0] if len(terms) == 1 else _Any(tuple(terms))
+        return terms[0] if len(terms) == 1 else AnyOf(tuple(terms))
 
     def expect_end(self) -> None:
         if self._token.kind != "end":
             raise self._expected("'and', 'or' or the end", _QUOTING)
 
-    def _all(self) -> _Node:
+    def _all(self) -> Node:
         terms = [self._negation()]
         while self._take("and"):
             terms.append(self._negation())
-        return terms[0] if len(terms) == 1 else _All(tuple(terms))
+        return terms[0] if len(terms) == 1 else All(tuple(terms))
 
-    def _negation(self) -> _Node:
+    def _negation(self) -> Node:
         negative = False
         while self._take("not"):
             negative = not negative
-        term: _Node
+        term: Node
         if self._token.kind == "sign" and self._token.text == "(":
             if self._depth == MAX_DEPTH:
                 raise _error(f"more than {MAX_DEPTH} parentheses in each other", self._token.at)
@@ -366,9 +187,9 @@ class _Parser:
                 raise self._expected("'and', 'or' or ')'", _QUOTING)
         else:
             term = self._comparison()
-        return _Not(term) if negative else term
+        return Not(term) if negative else term
 
-    def _comparison(self) -> _Node:
+    def _comparison(self) -> Node:
         at = self._token.at
         left = self._operand()
         if isinstance(left, Column):
@@ -379,9 +200,9 @@ class _Parser:
             if self._take("not"):
                 if not self._take("in"):
                     raise self._expected("'in'")
-                return _Not(self._values(left))
-        links: list[_Node] = []
-        while self._token.kind == "sign" and self._token.text in _TESTS:
+                return Not(self._values(left))
+        links: list[Node] = []
+        while self._token.kind == "sign" and self._token.text in SIGNS:
             sign = self._token.text
             self._advance()
             right = self._operand()
@@ -391,38 +212,38 @@ class _Parser:
                     " or in `backquotes`",
                     at,
                 )
-            links.append(_Comparison(left, sign, right))
+            links.append(Comparison(left, sign, right))
             left = right
         if not links:
             signs = "a comparison (== != < <= > >=)"
             more = ", 'in' or 'is'" if isinstance(left, Column) else ""
             raise self._expected(signs + more, _QUOTING)
-        return links[0] if len(links) == 1 else _All(tuple(links))
+        return links[0] if len(links) == 1 else All(tuple(links))
 
-    def _is_missing(self, column: Column) -> _Node:
+    def _is_missing(self, column: Column) -> Node:
         negative = self._take("not")
         token = self._token
         if token.kind != "missing" and (token.kind, token.text.casefold()) != ("name", "missing"):
             raise self._expected("'missing'", "values compare with ==")
         self._advance()
-        return _Not(_IsMissing(column)) if negative else _IsMissing(column)
+        return Not(IsMissing(column)) if negative else IsMissing(column)
 
-    def _values(self, column: Column) -> _Node:
+    def _values(self, column: Column) -> Node:
         closing = ")" if self._take("(") else "]" if self._take("[") else ""
         if not closing:
             raise self._expected("a list of values, such as ('a', 'b')")
-        terms: list[_Node] = []
+        terms: list[Node] = []
         while not terms or not self._take(closing):
             if self._token.kind not in ("number", "text"):
                 raise self._expected("a number, or a text in quotes")
-            terms.append(_Comparison(column, "==", self._literal()))
+            terms.append(Comparison(column, "==", self._literal()))
             if not self._take(","):
                 if not self._take(closing):
                     raise self._expected(f"',' or '{closing}'")
                 break
-        return _Any(tuple(terms))
+        return AnyOf(tuple(terms))
 
-    def _operand(self) -> _Operand:
+    def _operand(self) -> Operand:
         token = self._token
         if token.kind in ("number", "text"):
             return self._literal()
@@ -455,7 +276,7 @@ class _Parser:
         token = self._token
         self._advance()
         if token.kind == "number":
-            value = _number(token.text)
+            value = read_number(token.text)
             if value is None:
                 raise _error(f"{_shorten(token.text)} is too large a number", token.at)
             return value

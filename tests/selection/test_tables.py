@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.names import Names
-from datalad_bidsshare.selection.tables import (
-    RowFilter,
-    Table,
-    TableUnavailableError,
-    read_tsv,
-)
+from datalad_bidsshare.selection.tables import RowFilter, TableUnavailableError
+from datalad_bidsshare.selection.tsv import Table, read_tsv
 from datalad_bidsshare.selection.where import parse_where
 
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from datalad_bidsshare.selection.conditions import Column, is_missing
 from datalad_bidsshare.selection.errors import SelectionError
-from datalad_bidsshare.selection.where import Column, is_missing, parse_where
+from datalad_bidsshare.selection.where import parse_where
 
 
 def outcome(text: str, **cells: str | None) -> bool | None:
