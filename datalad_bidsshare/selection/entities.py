@@ -21,7 +21,15 @@ from datalad_bidsshare.selection.vocabulary import (
     vocabulary,
 )
 
-__all__ = ["Parser", "load_schema", "parse", "parser", "recording_directory", "vocabulary"]
+__all__ = [
+    "Parser",
+    "load_schema",
+    "parse",
+    "parser",
+    "recording_directory",
+    "recording_entities",
+    "vocabulary",
+]
 
 #: Label patterns that can only match within one token.
 _LABEL = r"\[a-zA-Z0-9\+\]\+|\\d\+|\[0-9\]\+|[A-Za-z0-9|]+"
@@ -268,3 +276,12 @@ def recording_directory(path: str) -> str | None:
     dirname, _, _ = path.rpartition("/")
     end = _recording_end(dirname)
     return None if end is None else dirname[:end]
+
+
+def recording_entities(recording: str) -> dict[str, str]:
+    """Give the entities of a directory recording, which may have no extension (BTi/4D)."""
+    found = parse(recording)
+    name = recording.rpartition("/")[2]
+    if "." not in name:
+        found.setdefault("suffix", name.rpartition("_")[2])
+    return found

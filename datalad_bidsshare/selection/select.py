@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from datalad_bidsshare.selection.entities import parser, recording_directory
+from datalad_bidsshare.selection.entities import parser, recording_directory, recording_entities
 from datalad_bidsshare.selection.errors import near_matches
 from datalad_bidsshare.selection.filters import Query, Selection, ValueFilter
 from datalad_bidsshare.selection.vocabulary import vocabulary
@@ -75,6 +75,7 @@ class Selector:
         # '' names the dataset itself: it restricts nothing and names nothing inside.
         self._within = () if "" in within else tuple(within)
         self._named = tuple(w for w in within if w)
+        self._named_exactly = frozenset(self._named)
         self._below = tuple(f"{w}/" for w in self._within)
         self._exact = frozenset(self._within)
         self._roots = roots
@@ -97,12 +98,21 @@ class Selector:
         if self._within and path not in self._exact and not path.startswith(self._below):
             return False
         dirname, _, base = path.rpartition("/")
-        state = self._states.get(dirname)
-        if state is None:
-            state = self._states[dirname] = self._open(dirname)
+        if path in self._named_exactly:
+            # Its directory may be one that is skipped but for this file.
+            state: _Remaining | None = self._open(dirname, on_the_way=True)
+        else:
+            state = self._states.get(dirname)
+            if state is None:
+                state = self._states[dirname] = self._open(dirname)
         if not state:
             return False
-        if self._skip and base.startswith(".") and not self._is_named(path):
+        if (
+            self._skip
+            and base.startswith(".")
+            and recording_directory(path) is None
+            and not self._is_named(path, path)
+        ):
             return False
         if state != ((),) and not self._admits(path, base, state):
             return False
@@ -117,7 +127,7 @@ class Selector:
         if recording is None:
             return self._parser.parse(path)
         # What a part's own name says fills in where the recording says nothing.
-        return {**self._parser.parse(path), **self._parser.parse(recording)}
+        return {**self._parser.parse(path), **recording_entities(recording)}
 
     def directory_entities(self, directory: str) -> Mapping[str, str]:
         """Give what a directory says of all the files below it."""
@@ -135,7 +145,7 @@ class Selector:
             or any(w.startswith(inside) for w in self._within)
         ):
             return False
-        return bool(self._open(directory))
+        return bool(self._open(directory, on_the_way=True))
 
     def prefilter(self) -> Callable[[list[str]], list[str]] | None:
         """Give a quick test on whole lists of paths, or None if there is none.
@@ -158,16 +168,22 @@ class Selector:
 
         return keep
 
-    def _open(self, dirname: str) -> _Remaining:
-        """Judge a directory: what remains to be asked of the names in it."""
-        if self._skip and self._is_skipped(dirname):
+    def _open(self, dirname: str, *, on_the_way: bool = False) -> _Remaining:
+        """Judge a directory: what remains to be asked of the names in it.
+
+        `on_the_way` also opens what only leads to a named path.
+        """
+        if self._skip and self._is_skipped(dirname, on_the_way):
             return _NOTHING
         settled: Mapping[str, str] = self._parser.directory(dirname)
         recording = recording_directory(f"{dirname}/") if dirname else None
         if recording is not None:
-            whole = self._parser.parse(recording)
+            whole = recording_entities(recording)
             if any(_admits_all(filters, whole) for filters in self._queries):
                 return ((),)
+            if recording.endswith(".zarr"):
+                # pybids takes it for one file: its parts have no names of their own
+                return _NOTHING
         late = self._parser.whole_path_entities
         remaining = []
         for filters in self._queries:
@@ -199,23 +215,30 @@ class Selector:
                 return True
         return False
 
-    def _is_skipped(self, dirname: str) -> bool:
+    def _is_skipped(self, dirname: str, on_the_way: bool) -> bool:
         if not dirname:
             return False
-        components = dirname.split("/")
+        # What a recording holds is its own affair: a Zarr is full of dot files.
+        components = (recording_directory(f"{dirname}/") or dirname).split("/")
         for at, component in enumerate(components):
             hidden = component.startswith(".")
             if hidden or (
                 component in SKIPPED_DIRECTORIES and "/".join(components[:at]) in self._roots
             ):
-                here = "/".join(components[: at + 1])
-                if not self._is_named(here):
+                place = "/".join(components[: at + 1])
+                if not self._is_named(place, dirname, on_the_way):
                     return True
         return False
 
-    def _is_named(self, path: str) -> bool:
-        """Say whether a positional path names this, or something inside it."""
-        return any(w == path or w.startswith(f"{path}/") for w in self._named)
+    def _is_named(self, place: str, path: str, on_the_way: bool = False) -> bool:
+        """Say whether a positional path opens a skipped place for a path in it."""
+        return any(
+            path == named
+            or path.startswith(f"{named}/")
+            or (on_the_way and named.startswith(f"{path}/"))
+            for named in self._named
+            if named == place or named.startswith(f"{place}/")
+        )
 
 
 def _admits_all(filters: tuple[ValueFilter, ...], entities: Mapping[str, str]) -> bool:
@@ -243,7 +266,8 @@ def _necessary(query: Query) -> tuple[list[str], tuple[str, ...]]:
             if one.entity == "suffix":
                 needles.append(label if label in directory_suffixes else f"{label}.")
             elif one.entity == "datatype":
-                needles.append(f"{label}/")
+                # a backslash may stand behind it in pybids' pattern
+                needles.append(label)
             elif key:
                 needles.append(f"{key}-{label}")
     return needles, endings
