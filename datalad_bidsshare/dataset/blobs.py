@@ -1,0 +1,212 @@
+"""What git's blobs say about files: their kind, their key, their size, their content.
+
+Two long-lived `git cat-file` processes at most in a call, however many files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from .errors import DatasetError
+from .keys import LARGEST_POINTER, bytesize_of_key, key_of_link, key_of_pointer
+from .listing import Entry
+from .process import Running, start
+
+__all__ = ["FileInfo", "Kind", "describe", "read_blobs"]
+
+Kind = Literal["annex", "git", "symlink"]
+
+_T = TypeVar("_T")
+
+# Entries that are in flight between us and git at a time: what a call holds in memory.
+_WINDOW = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One tracked file, from the index and its blob alone.
+
+    Attributes
+    ----------
+    path
+        POSIX, relative to the root of the dataset.
+    kind
+        'annex' when git-annex keeps the content, 'git' when the blob is the content,
+        'symlink' for links that are not git-annex's.
+    key
+        git-annex key, None unless annexed.
+    bytesize
+        Size of the content in bytes. None where the key does not tell (URL keys).
+    oid
+        Name of the blob.
+    mode
+        git's mode: '100644', '100755', '120000'.
+    unlocked
+        Whether an annexed file is a regular file (a pointer to git) and not a symbolic link.
+    """
+
+    path: str
+    kind: Kind
+    key: str | None
+    bytesize: int | None
+    oid: str
+    mode: str
+    unlocked: bool
+
+
+def describe(root: Path, entries: Iterable[Entry]) -> Iterator[FileInfo]:
+    """Tell for every entry whether it is annexed, and how many bytes it stands for.
+
+    Annexed is a symbolic link whose target names an annex object, or a blob that is a pointer.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    entries
+        From `Index.entries`. Taken lazily, some thousand at a time.
+
+    Yields
+    ------
+    FileInfo
+        One an entry, in the same order.
+
+    Raises
+    ------
+    DatasetError
+        When git cannot read a blob.
+    """
+    with contextlib.ExitStack() as stack:
+        sizes = _Batch(stack, root, "--batch-check")
+        contents = _Batch(stack, root, "--batch")
+        for window in _windows(entries, _WINDOW):
+            regular = [e.oid for e in window if e.mode != "120000"]
+            bytesizes = dict(zip(regular, sizes.ask_sizes(regular), strict=True))
+            wanted = [e.oid for e in window if bytesizes.get(e.oid, 0) <= LARGEST_POINTER]
+            known = dict(zip(wanted, contents.ask_contents(wanted), strict=True))
+            for entry in window:
+                yield _described(entry, bytesizes.get(entry.oid), known.get(entry.oid))
+
+
+def _described(entry: Entry, bytesize: int | None, content: bytes | None) -> FileInfo:
+    link = entry.mode == "120000"
+    kind: Kind = "git"
+    key = None
+    if content is not None:
+        key = key_of_link(content) if link else key_of_pointer(content)
+    if key is not None:
+        kind, bytesize = "annex", bytesize_of_key(key)
+    elif link:
+        kind, bytesize = "symlink", len(content or b"")
+    return FileInfo(
+        entry.path, kind, key, bytesize, entry.oid, entry.mode, key is not None and not link
+    )
+
+
+def read_blobs(root: Path, oids: Iterable[str]) -> Generator[tuple[str, bytes], None, None]:
+    """Give the content of blobs.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    oids
+        Names of blobs. Taken lazily, some at a time.
+
+    Yields
+    ------
+    tuple of str and bytes
+        Name and content, in the order asked for.
+
+    Raises
+    ------
+    DatasetError
+        When git cannot read one.
+    """
+    with contextlib.ExitStack() as stack:
+        contents = _Batch(stack, root, "--batch")
+        for window in _windows(oids, 100):
+            yield from zip(window, contents.ask_contents(window), strict=True)
+
+
+def _windows(items: Iterable[_T], length: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while window := list(itertools.islice(iterator, length)):
+        yield window
+
+
+class _Batch:
+    """A `git cat-file` that answers until the stack unwinds; starts at the first question."""
+
+    def __init__(self, stack: contextlib.ExitStack, root: Path, option: str) -> None:
+        self._stack = stack
+        self._root = root
+        self._option = option
+        self._git: Running | None = None
+        self._questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def _ask(self, oids: Sequence[str]) -> Running:
+        if self._git is None:
+            self._git = self._stack.enter_context(
+                start(["git", "cat-file", self._option], self._root, stdin=True)
+            )
+            self._feeder = threading.Thread(target=self._feed, args=(self._git,), daemon=True)
+            # Unwinds before the process is waited for: it ends when its input does.
+            self._stack.push(self._end)
+            self._feeder.start()
+        self._questions.put("".join([f"{oid}\n" for oid in oids]).encode())
+        return self._git
+
+    def _end(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is not None and self._git is not None:
+            # The feeder may be stuck behind answers that nobody reads any more.
+            self._git.process.kill()
+        self._questions.put(None)
+        self._feeder.join()
+
+    def _feed(self, git: Running) -> None:
+        # A thread of its own: git may be blocked on its answers while we would be on our
+        # questions. When git dies, the reader sees the end of its answers and tells why.
+        with contextlib.suppress(BrokenPipeError), git.stdin as pipe:
+            while (data := self._questions.get()) is not None:
+                pipe.write(data)
+                pipe.flush()
+
+    def _header(self, git: Running) -> int:
+        line = git.stdout.readline()
+        fields = line.split()
+        if len(fields) == 3 and fields[1] == b"blob":
+            return int(fields[2])
+        if not line:
+            git.finish()
+        raise DatasetError(
+            f"git cannot read a file of {self._root} "
+            f"({line.decode('utf-8', 'replace').strip() or 'it ended early'}). "
+            f"The repository may be damaged or incomplete: run 'git fsck' in it, or clone it anew"
+        )
+
+    def ask_sizes(self, oids: Sequence[str]) -> Iterator[int]:
+        """Give the size in bytes of each blob (of a process started with --batch-check)."""
+        if oids:
+            git = self._ask(oids)
+            for _ in oids:
+                yield self._header(git)
+
+    def ask_contents(self, oids: Sequence[str]) -> Iterator[bytes]:
+        """Give the content of each blob (of a process started with --batch)."""
+        if oids:
+            git = self._ask(oids)
+            for _ in oids:
+                bytesize = self._header(git)
+                content = git.stdout.read(bytesize + 1)
+                if len(content) != bytesize + 1:
+                    git.finish()
+                    raise DatasetError(f"git ended in the middle of a file of {self._root}")
+                yield content[:-1]

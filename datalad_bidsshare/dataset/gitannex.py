@@ -1,0 +1,150 @@
+"""Running `git annex get` through DataLad, and never leaving it behind.
+
+The only module that uses DataLad's private way to run git-annex: `AnnexRepo._call_annex` with
+`GeneratorAnnexJsonProtocol`, which is what `_call_annex_records_items_` does too. It draws
+DataLad's progress bars. Used directly, it also lets us keep hold of the process, which we must
+be able to end, and learn why it failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .blobs import FileInfo
+from .errors import DatasetError
+from .listing import encode
+from .termination import end_tree
+
+if TYPE_CHECKING:
+    from datalad.distribution.dataset import Dataset
+    from datalad.support.annexrepo import AnnexRepo
+
+__all__ = ["AnnexGet"]
+
+
+class AnnexGet:
+    """One run of `git annex get`."""
+
+    def __init__(
+        self, ds: Dataset, jobs: int | Callable[[Dataset], int], source: str | None
+    ) -> None:
+        self._ds = ds
+        self._jobs = jobs
+        self._source = source
+        self.said = ""
+        """What git-annex wrote to stderr, or why it could not be started."""
+
+    def records(self, infos: list[FileInfo], by_key: bool) -> Generator[dict[str, Any], None, None]:
+        """Ask for files, and give git-annex's JSON records as they come.
+
+        The process has ended when the generator has, however that came to be. Failures to
+        start it are told in `said`.
+
+        Parameters
+        ----------
+        infos
+            Annexed files, one of each key. With none, nothing is started.
+        by_key
+            Whether to ask by key and not by name.
+        """
+        from datalad.support.exceptions import CommandError, MissingExternalDependency
+
+        if not infos:
+            return
+        command = ["get", "--batch-keys" if by_key else "--batch", "-z"]
+        command += ["--json", "--json-error-messages", "--json-progress"]
+        if self._source is not None:
+            command += ["--from", self._source]
+        asked = [(i.key or "") if by_key else i.path for i in infos]
+        processes: list[subprocess.Popen[bytes]] = []
+        try:
+            repo = self._repository()
+            stream = repo._call_annex(
+                command,
+                jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
+                protocol=_protocol(processes),
+                stdin=b"".join(encode(name) + b"\0" for name in asked),
+                total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
+            )
+            with _guarded(processes):
+                yield from stream
+        except CommandError as e:
+            # Any file that failed makes it fail. Files that have no record of their own are
+            # explained with this.
+            self.said = str(e.stderr or e.msg or "").strip()
+        except MissingExternalDependency as e:
+            self.said = f"git-annex is missing or too old: {e}"
+        except DatasetError as e:
+            self.said = str(e)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    end_tree(process)
+
+    def _repository(self) -> AnnexRepo:
+        from datalad.support.annexrepo import AnnexRepo
+        from datalad.support.exceptions import (
+            CapturedException,
+            InvalidAnnexRepositoryError,
+            InvalidGitRepositoryError,
+        )
+
+        try:
+            # A clone that git made without git-annex is initialized by git-annex itself.
+            return AnnexRepo(self._ds.path, create=False, init=False)
+        except (InvalidAnnexRepositoryError, InvalidGitRepositoryError) as e:
+            said = CapturedException(e).format_short()
+            raise DatasetError(
+                f"{self._ds.path} is not a git-annex repository here: run 'git annex init' "
+                f"in it ({said})"
+            ) from e
+        except OSError as e:
+            # DataLad keeps things in the user's home, and git-annex in the repository
+            raise DatasetError(f"{e.strerror}: {e.filename}") from e
+
+
+def _protocol(processes: list[subprocess.Popen[bytes]]) -> type:
+    """Make DataLad's protocol for git-annex's JSON, which also remembers the process."""
+    from datalad.support.annexrepo import GeneratorAnnexJsonProtocol
+
+    class Protocol(GeneratorAnnexJsonProtocol):  # type: ignore[misc, unused-ignore]
+        def connection_made(self, transport: subprocess.Popen[bytes]) -> None:
+            processes.append(transport)
+            super().connection_made(transport)
+
+    return Protocol
+
+
+# Waits for a line that a living parent writes, or for the end of input that a dead one leaves.
+_GUARD = 'read -r _ || kill -TERM "$1"'
+
+
+@contextlib.contextmanager
+def _guarded(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """End git-annex also when we are killed in a way that runs no code of ours.
+
+    Left alone, git-annex with -J does not end when it can report to nobody: it hangs for ever.
+    """
+    if os.name == "nt":  # pragma: no cover
+        yield
+        return
+    guards = [
+        subprocess.Popen(
+            ["sh", "-c", _GUARD, "sh", str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # not reached by a Ctrl-C in the terminal
+            start_new_session=True,
+        )
+        for process in processes
+    ]
+    try:
+        yield
+    finally:
+        for guard in guards:
+            guard.communicate(b"over\n")

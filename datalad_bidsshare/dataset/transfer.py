@@ -1,0 +1,231 @@
+"""Getting content: one streaming `git annex get` a dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .blobs import FileInfo
+from .gitannex import AnnexGet
+from .presence import encode_path, present
+
+if TYPE_CHECKING:
+    from datalad.distribution.dataset import Dataset
+
+__all__ = ["GetResult", "Status", "default_jobs", "get"]
+
+Status = Literal["ok", "notneeded", "error", "impossible"]
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """How it went for one file.
+
+    Attributes
+    ----------
+    info
+        The file.
+    status
+        'ok' when the content came, 'notneeded' when it was here, 'error' when it could not be
+        had, 'impossible' when it could not even be asked for.
+    message
+        Reason and next step; empty when all is well.
+    bytesize
+        Bytes that came for this file: 0 unless 'ok', and 0 for the second file of one key.
+    """
+
+    info: FileInfo
+    status: Status
+    message: str
+    bytesize: int
+
+
+def default_jobs(ds: Dataset) -> int:
+    """Tell how many transfers to run at a time when the user does not say.
+
+    What the user configured (`datalad.runtime.max-annex-jobs`, or git-annex's `annex.jobs`) in
+    their own git configuration counts, never what is committed in a dataset; otherwise as many
+    as there are CPUs, at most four. DataLad's own default is one.
+    """
+    for name in ("datalad.runtime.max-annex-jobs", "annex.jobs"):
+        value = ds.config.get_from_source("local", name)
+        # Given more than once, the last counts, as in git.
+        text = str(value[-1] if isinstance(value, tuple) else value or "")
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
+        if name == "annex.jobs" and text in ("cpus", "cpu"):
+            return os.cpu_count() or 1
+    return min(4, os.cpu_count() or 1)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One key that is asked for, and the files that get their content from it."""
+
+    infos: list[FileInfo]
+    asked: FileInfo
+    settled: bool = field(default=False)
+
+
+def get(
+    ds: Dataset,
+    infos: Iterable[FileInfo],
+    *,
+    jobs: int | None = None,
+    source: str | None = None,
+) -> Iterator[GetResult]:
+    """Get the content of files into one dataset.
+
+    One git-annex process for all of them (a second one for names with line breaks). Results come as transfers end. When the generator is
+    closed, or Ctrl-C arrives, git-annex and its helpers are ended; what was transferred by then
+    stays, and what was under way is resumed by a later call.
+
+    Parameters
+    ----------
+    ds
+        The dataset. It may be dirty; nothing is committed.
+    infos
+        From `describe`.
+    jobs
+        Transfers at a time. Default: `default_jobs`.
+    source
+        Name of the remote to get from. Default: git-annex chooses.
+
+    Yields
+    ------
+    GetResult
+        Exactly one a file. 'ok' and 'notneeded' only after having looked.
+
+    Raises
+    ------
+    DatasetError
+        When the presence of content cannot be found out. What goes wrong with a transfer is a
+        result.
+    """
+    root = Path(ds.path)
+    asked = list(infos)
+    here = present(root, asked)
+    wanted: dict[str, _Wanted] = {}
+    for info in asked:
+        if info.key is None or here[info.path]:
+            yield GetResult(info, "notneeded", "", 0)
+        elif info.key in wanted:
+            wanted[info.key].infos.append(info)
+        else:
+            wanted[info.key] = _Wanted([info], info)
+    yield from _check_out(root, wanted)
+    if not wanted:
+        return
+    # By name, so that progress shows names. git-annex cannot look up names with line breaks
+    # that way (it answers as if there were no such file), but it can by key.
+    batches = [
+        [w for w in wanted.values() if ("\n" in w.asked.path) == odd] for odd in (False, True)
+    ]
+    for by_key, batch in enumerate(batches):
+        run = AnnexGet(ds, jobs if jobs is not None else default_jobs, source)
+        by_path = {w.asked.path: w for w in batch}
+        with contextlib.closing(run.records([w.asked for w in batch], bool(by_key))) as records:
+            for record in records:
+                item = wanted.get(record.get("key") or "")
+                for path in record.get("input") or [record.get("file") or ""]:
+                    item = item or by_path.get(path)
+                if item is not None and not item.settled:
+                    item.settled = True
+                    yield from _settle(root, item, record, source, run.said)
+        for item in batch:
+            if not item.settled:
+                yield from _settle(root, item, None, source, run.said)
+
+
+def _check_out(root: Path, wanted: dict[str, _Wanted]) -> Iterator[GetResult]:
+    """Ask for each key by a file that the work tree holds: git-annex takes no others."""
+    for key, item in list(wanted.items()):
+        item.infos, gone = _split(root, item.infos)
+        for info in gone:
+            yield GetResult(
+                info,
+                "impossible",
+                "the file was deleted from the work tree (or is left out of it by a sparse "
+                f"checkout): bring it back with 'git restore -- {info.path!r}', then get it",
+                0,
+            )
+        if item.infos:
+            item.asked = min(item.infos, key=lambda i: "\n" in i.path)
+        else:
+            del wanted[key]
+
+
+def _split(root: Path, infos: list[FileInfo]) -> tuple[list[FileInfo], list[FileInfo]]:
+    there = [os.path.lexists(encode_path(root, i.path)) for i in infos]
+    return (
+        [i for i, yes in zip(infos, there, strict=True) if yes],
+        [i for i, yes in zip(infos, there, strict=True) if not yes],
+    )
+
+
+def _settle(
+    root: Path, item: _Wanted, record: dict[str, Any] | None, source: str | None, said: str
+) -> Iterator[GetResult]:
+    """Give one result to every file of a key: look, and explain what is missing."""
+    here = present(root, item.infos)
+    success = record is not None and bool(record.get("success"))
+    came = item.asked.bytesize or 0 if success else 0
+    for info in item.infos:
+        if here[info.path] and success:
+            yield GetResult(info, "ok", "", came)
+            came = 0
+        elif here[info.path]:
+            # Somebody else brought it meanwhile.
+            yield GetResult(info, "notneeded", "", 0)
+        else:
+            yield GetResult(info, "error", _reason(root, info, record, source, said), 0)
+
+
+def _reason(
+    root: Path, info: FileInfo, record: dict[str, Any] | None, source: str | None, said: str
+) -> str:
+    """Say what git-annex said, and what to do next."""
+    if (record is None and not said) or (record is not None and record.get("success")):
+        if info.unlocked:
+            return (
+                "git-annex has the content but did not put it into the work tree, where the file "
+                f"is still a pointer; next: 'git annex fsck -- {info.path!r}'"
+            )
+        return "git-annex ended without saying why: run 'git annex info' in the dataset"
+    texts: list[str] = []
+    record = record or {"error-messages": said.splitlines()}
+    for text in [*record.get("error-messages", []), *str(record.get("note") or "").split("\n")]:
+        text = text.strip().rstrip(".")
+        # 'from origin...' only says what was tried
+        if text and text not in texts and not re.fullmatch(r"from \S+", text):
+            texts.append(text)
+    others = [str(w.get("description") or w.get("uuid")) for w in record.get("wanted") or []]
+    if others:
+        texts.append("known to be in: " + ", ".join(others))
+    return "; ".join([*texts, _next_step(root, info, " ".join(texts), source)])
+
+
+def _next_step(root: Path, info: FileInfo, said: str, source: str | None) -> str:
+    lowered = said.lower()
+    if "verif" in lowered and "special" in lowered:
+        return (
+            f"next: look at where it leads with 'git annex info {source or 'REMOTE'}' and "
+            f"'git annex verifyremote {source or 'REMOTE'}' before you declare it safe"
+        )
+    if "no available git remote named" in lowered:
+        return f"next: see the names that there are with 'datalad siblings -d {root}'"
+    if "free space" in lowered:
+        return "next: make room (git-annex keeps annex.diskreserve free), then try again"
+    if "permission denied" in lowered or "read-only" in lowered:
+        return "next: get it in a clone of your own, or ask for write access"
+    if "enableremote" in lowered:
+        return f"next: 'datalad siblings -d {root} enable -s NAME'"
+    return (
+        f"next: see where it should be with 'git annex whereis -- {info.path!r}' and what is "
+        f"reachable with 'datalad siblings -d {root}'"
+    )
