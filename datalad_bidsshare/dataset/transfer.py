@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -78,12 +78,13 @@ def get(
     *,
     jobs: int | None = None,
     source: str | None = None,
-) -> Iterator[GetResult]:
+) -> Generator[GetResult, None, None]:
     """Get the content of files into one dataset.
 
-    One git-annex process for all of them (a second one for names with line breaks). Results come as transfers end. When the generator is
-    closed, or Ctrl-C arrives, git-annex and its helpers are ended; what was transferred by then
-    stays, and what was under way is resumed by a later call.
+    One git-annex process for all of them (a second one for names with line breaks). Results
+    come as transfers end. When the generator is closed, or Ctrl-C arrives, git-annex and its
+    helpers are ended; what was transferred by then stays, and what was under way is resumed by
+    a later call.
 
     Parameters
     ----------

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from datalad_bidsshare.dataset.content import get
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.fetch.progress import counted_files
+from datalad_bidsshare.fetch.remote import unknown_remote
 from datalad_bidsshare.fetch.room import lack_of_room
 from datalad_bidsshare.plan.outcome import DatasetPlan, PlannedFile, Problem, Subdataset
 from datalad_bidsshare.plan.plan import make_plan
@@ -48,20 +50,26 @@ def fetch(action: str, request: Request) -> Iterator[dict[str, Any]]:
                 yield recorder.subdataset(found)
             else:
                 yield recorder.problem(found)
-        full = list(lack_of_room(plans))
+        stuck = {p.path: p for p in unknown_remote(plans, request.source)}
+        full = [p for p in lack_of_room(plans) if p.path not in stuck]
     except (DatasetError, SelectionError) as error:
         yield recorder.problem(Problem(request.root, "error", str(error), "dataset"))
         return
-    for problem in full:
+    for problem in (*stuck.values(), *full):
         yield recorder.problem(problem)
-    no_room = {problem.path for problem in full}
-    for plan in plans:
-        if request.dry_run:
-            yield from _foretell(recorder, plan)
-        elif plan.root in no_room:
-            yield from _turn_down(recorder, plan)
-        else:
-            yield from _transfer(recorder, request, plan)
+    if not request.dry_run:
+        # Too much for the disk today may be what a dry run is to find out.
+        stuck.update((problem.path, problem) for problem in full)
+    going = [p for p in plans if p.root not in stuck and not request.dry_run]
+    ahead = [f for p in going for f in p.files if not _settled(f)]
+    with counted_files(len(ahead), sum(f.missing_bytes for f in ahead)) as count:
+        for plan in plans:
+            if plan.root in stuck:
+                yield from _turn_down(recorder, plan, stuck[plan.root])
+            elif request.dry_run:
+                yield from _foretell(recorder, plan)
+            else:
+                yield from _transfer(recorder, request, plan, count)
 
 
 def _settled(planned: PlannedFile) -> bool:
@@ -84,17 +92,20 @@ def _foretell(recorder: Recorder, plan: DatasetPlan) -> Iterator[dict[str, Any]]
             yield recorder.file(plan.root, planned, "ok", "would be fetched")
 
 
-def _turn_down(recorder: Recorder, plan: DatasetPlan) -> Iterator[dict[str, Any]]:
+def _turn_down(recorder: Recorder, plan: DatasetPlan, problem: Problem) -> Iterator[dict[str, Any]]:
+    why = "there is no room for all of it" if problem.kind == "room" else problem.message
     for planned in plan.files:
         if _settled(planned):
             yield _done(recorder, plan.root, planned)
         else:
             yield recorder.file(
-                plan.root, planned, "impossible", "not fetched: there is no room for all of it"
+                plan.root, planned, "impossible", f"not fetched: {why}", problem=problem.kind
             )
 
 
-def _transfer(recorder: Recorder, request: Request, plan: DatasetPlan) -> Iterator[dict[str, Any]]:
+def _transfer(
+    recorder: Recorder, request: Request, plan: DatasetPlan, count: Callable[[], None]
+) -> Iterator[dict[str, Any]]:
     from datalad.distribution.dataset import Dataset
 
     wanted: dict[str, PlannedFile] = {}
@@ -113,6 +124,7 @@ def _transfer(recorder: Recorder, request: Request, plan: DatasetPlan) -> Iterat
     )
     with closing(transfers):
         for result in transfers:
+            count()
             planned = wanted[result.info.path]
             more = {"transferred": result.bytesize} if result.status == "ok" else {}
             yield recorder.file(plan.root, planned, result.status, result.message, **more)

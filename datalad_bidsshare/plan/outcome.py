@@ -98,7 +98,8 @@ class Problem:
     message
         One sentence: what is wrong, and the next step.
     kind
-        ``'path'``, ``'value'``, ``'nothing'``, ``'table'``, ``'dataset'``, ``'link'``.
+        ``'path'``, ``'value'``, ``'nothing'``, ``'table'``, ``'dataset'``, ``'link'``,
+        ``'room'``, ``'remote'``.
     """
 
     path: Path

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from datalad_bidsshare.dataset.blobs import describe
+from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.presence import present
 from datalad_bidsshare.plan.outcome import (
     DatasetPlan,
     Outcome,
     PlannedFile,
     Problem,
+    Subdataset,
 )
 from datalad_bidsshare.plan.reading import ContentReader
 from datalad_bidsshare.plan.reasons import unmet_problems, untracked_paths, why_nothing
@@ -73,30 +75,35 @@ def make_plan(request: Request) -> Iterator[Outcome]:
     gate = SubjectGate(request.where, reader) if request.where else None
     visits: list[Visit] = []
     incomplete = False
+    not_yet: list[Subdataset] = []
     for step in walk(request, gate):
         if isinstance(step, Visit):
             visits.append(step)
         else:
             incomplete = incomplete or isinstance(step, Problem) or step.status != "ok"
+            if isinstance(step, Subdataset) and step.status == "planned":
+                not_yet.append(step)
             yield step
     yield from untracked_paths(request, visits)
 
     chosen: dict[Path, _Chosen] = {visit.root: {} for visit in visits}
-    undecided = False
+    undecided: dict[Path, Problem] = {}
+    for tree, error in gate.undecided if gate else ():
+        undecided.update((p.path, p) for p in _undecided(request, tree, error))
     for tree in group(visits):
         try:
             matches = list(_matches(request, tree, reader))
         except TableUnavailableError as error:
-            undecided = True
-            yield from _undecided(request, tree, error)
+            undecided.update((p.path, p) for p in _undecided(request, tree, error))
             continue
         for _, visit, path in matches:
             chosen[visit.root][path] = None
         if request.companions != "none":
             yield from _add_companions(request, tree, [m[0] for m in matches], reader, chosen)
 
+    yield from undecided.values()
     found_any = any(reason is None for files in chosen.values() for reason in files.values())
-    unmet = list(unmet_problems(request, visits, chosen, incomplete))
+    unmet = list(unmet_problems(request, visits, chosen, incomplete, not_yet))
     yield from unmet
     if not found_any and not incomplete and not undecided:
         yield from why_nothing(request, visits, explained=bool(unmet))
@@ -145,39 +152,77 @@ def _add_companions(
     for companion in companions(selected, names):
         add(companion)
     if request.companions == "linked":
-        from datalad_bidsshare.selection.links import linked
+        yield from _add_linked(request, tree, selected, reader, add)
 
-        absent_before = len(reader.absent)
-        for found in linked(selected, names, partial(tree.read, reader)):
-            if isinstance(found, Companion):
-                add(found)
-            else:
-                lgr.warning("%s", found)
-        for root, path in list(reader.absent)[absent_before:]:
-            yield Problem(
-                root / path,
-                "impossible",
-                "linked companions depend on this file, whose content is absent"
-                + (
-                    "; it would be fetched first, and what it points to is not in this list"
-                    if request.dry_run
-                    else " and could not be fetched: what it points to is not selected"
-                ),
-                "link",
+
+def _add_linked(
+    request: Request,
+    tree: BidsTree,
+    selected: list[str],
+    reader: ContentReader,
+    add: Callable[[Companion], None],
+) -> Iterator[Problem]:
+    """Add what content points to; say once what could not be followed."""
+    from datalad_bidsshare.selection.links import DanglingLink, linked
+    from datalad_bidsshare.selection.metadata import Unread, Unreadable
+
+    absent: list[str] = []
+    dangling: list[DanglingLink] = []
+    for found in linked(selected, tree.names, partial(tree.read, reader)):
+        if isinstance(found, Companion):
+            add(found)
+        elif isinstance(found, Unread):
+            absent.append(found.path)
+        elif isinstance(found, Unreadable):
+            visit, path = tree.locate(found.path)
+            lgr.warning(
+                "%s: %s; what it points to is not selected", visit.root / path, found.message
             )
+        else:
+            dangling.append(found)
+    if dangling:
+        # Common in real datasets, and no reason to fail: the files may never have been shared.
+        link = dangling[0]
+        lgr.warning(
+            "%d links in metadata lead to no file of the dataset, such as %s of %s: %r (%s)",
+            len(dangling),
+            link.field,
+            link.source,
+            link.target,
+            link.reason,
+        )
+    if absent:
+        yield Problem(
+            tree.top.root,
+            "impossible",
+            f"linked companions depend on {len(absent)} files whose content is absent, such as "
+            f"{absent[0]}; "
+            + (
+                "they would be fetched first, and what they point to is not in this list"
+                if request.dry_run
+                else "they could not be fetched, and what they point to is not selected"
+            ),
+            "link",
+        )
 
 
 def _describe(
     visits: list[Visit], chosen: dict[Path, _Chosen], reader: ContentReader
-) -> Iterator[DatasetPlan]:
+) -> Iterator[DatasetPlan | Problem]:
     """Look at the chosen files, two or three processes a dataset."""
     for visit in visits:
         files = chosen[visit.root]
         if not files:
             continue
         ordered = sorted(files, key=lambda p: (files[p] is not None, p))
-        infos = list(describe(visit.root, visit.index.entries(ordered)))
-        here = present(visit.root, infos)
+        try:
+            infos = list(describe(visit.root, visit.index.entries(ordered)))
+            here = present(visit.root, infos)
+        except DatasetError as error:
+            if visit.parent is None:
+                raise
+            yield Problem(visit.root, "error", str(error), "dataset")
+            continue
         plan = DatasetPlan(visit.root)
         for info in infos:
             why = files[info.path]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from datalad_bidsshare.dataset.hierarchy import mount_of
-from datalad_bidsshare.plan.outcome import Problem
+from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.plan.walk import Visit
 from datalad_bidsshare.selection.entities import parse
@@ -53,13 +53,21 @@ def unmet_problems(
     visits: list[Visit],
     chosen: Mapping[Path, Mapping[str, object | None]],
     incomplete: bool,
+    not_yet: list[Subdataset],
 ) -> Iterator[Problem]:
     """Report listed values that occur nowhere in what was searched.
 
     A value that does occur, but not together with the others, is no typing
-    error: it is not reported.
+    error: it is not reported. Neither is one that may occur in subdatasets
+    that a dry run does not install.
     """
     unmet = unmet_values(request.selection, _selected_entities(visits, chosen))
+    by_root = {visit.root: visit for visit in visits}
+    for subdataset in not_yet:
+        said = by_root[subdataset.parent].selector.directory_entities(
+            subdataset.path.relative_to(subdataset.parent).as_posix()
+        )
+        unmet = {pair: wanted for pair, wanted in unmet.items() if pair[0] in said}
     if not unmet:
         return
     known = _labels(visits, {entity for entity, _ in unmet})

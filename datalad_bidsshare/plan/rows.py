@@ -13,7 +13,7 @@ from datalad_bidsshare.selection.companions import bids_root
 from datalad_bidsshare.selection.conditions import Where
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.names import parents
-from datalad_bidsshare.selection.tables import RowFilter
+from datalad_bidsshare.selection.tables import RowFilter, TableUnavailableError
 
 __all__ = ["SubjectGate", "rows_that_match"]
 
@@ -23,12 +23,18 @@ class SubjectGate:
 
     Goes by the participants.tsv of the dataset that registers them. Whatever
     that cannot tell stays open.
+
+    Attributes
+    ----------
+    undecided
+        Where tables are absent and could not, or must not, be fetched.
     """
 
     def __init__(self, where: Where, reader: ContentReader) -> None:
         self._where = where
         self._reader = reader
         self._filters: dict[int, RowFilter | None] = {}
+        self.undecided: list[tuple[BidsTree, TableUnavailableError]] = []
 
     def __call__(self, visit: Visit, subject: str) -> bool:
         """Say whether files of a subject could be kept."""
@@ -47,11 +53,16 @@ class SubjectGate:
         }
         try:
             rows.prepare(
-                tree.names, partial(tree.read, self._reader), [(s, None) for s in subjects]
+                tree.names,
+                partial(tree.read, self._reader),
+                [(s, None) for s in subjects],
+                more_tables=True,
             )
+        except TableUnavailableError as error:
+            self.undecided.append((tree, error))
+            return None
         except SelectionError:
-            # A table that is absent, or a column of tables in the subdatasets
-            # themselves: the files will tell, once they are listed.
+            # A broken table: the same is met, and told, once the files are listed.
             return None
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from datalad_bidsshare.dataset.hierarchy import contains_repo, install
 from datalad_bidsshare.dataset.listing import Index, read_index
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
+from datalad_bidsshare.selection.names import parents
 from datalad_bidsshare.selection.select import SKIPPED_DIRECTORIES, Selector, bids_roots
 
 __all__ = ["Visit", "walk"]
@@ -59,11 +61,17 @@ class Visit:
         """Whether it stands for itself, or is a part (a subject) of its parent.
 
         A dataset with a description is a BIDS dataset of its own; so is all
-        that lies in a side directory such as ``derivatives/``.
+        that lies in a side directory such as ``derivatives/``, unless what
+        lies around it there is described in the parent.
         """
         if self.parent is None or DESCRIPTION in self.index:
             return True
-        return not SKIPPED_DIRECTORIES.isdisjoint(self.mount.split("/"))
+        for directory in list(parents(self.mount))[:-1]:
+            if posixpath.basename(directory) in SKIPPED_DIRECTORIES:
+                return True
+            if f"{directory}/{DESCRIPTION}" in self.parent.index:
+                return False
+        return posixpath.basename(self.mount) in SKIPPED_DIRECTORIES
 
 
 def walk(

@@ -70,8 +70,8 @@ class Recorder:
             record["companion_of"] = self._relative(planned.companion_of)
             record["companion_reason"] = planned.reason
         if message:
-            # As arguments, lest a percent sign in a name is taken for a format.
-            record["message"] = ("%s", message)
+            # Text, not a format with arguments: that is what -f json shows as it is.
+            record["message"] = message
         record.update(more)
         return record
 
@@ -89,7 +89,7 @@ class Recorder:
             "parentds": str(found.parent),
             "status": "ok" if found.status == "planned" else found.status,
             "type": "dataset",
-            "message": ("%s", message),
+            "message": message,
         }
 
     def problem(self, found: Problem) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Recorder:
             "status": found.status,
             "type": "dataset" if at_root or found.kind == "dataset" else "file",
             "problem": found.kind,
-            "message": ("%s", found.message),
+            "message": found.message,
         }
 
     def _relative(self, path: str) -> str:

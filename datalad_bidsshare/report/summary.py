@@ -16,26 +16,31 @@ __all__ = ["render_record", "render_summary", "summary_lines"]
 
 #: More rows than this no one reads: the table then has one row a suffix.
 _MOST_ROWS = 25
-#: Failures shown one by one; the rest is counted.
+#: Failures of one kind that are shown one by one; the rest is counted.
 _MOST_FAILURES = 10
 
 Record = Mapping[str, Any]
 
 
 class _Shown:
-    """How many failures were shown in this call, by their text."""
+    """How many failures of each kind there were in this call."""
 
     counts: Counter[str] = Counter()
 
 
 def render_record(res: dict[str, Any]) -> None:
-    """Show a record at once if it needs attention; files that are fine wait for the summary."""
+    """Show a record at once if it needs attention; files that are fine wait for the summary.
+
+    So do files that share the problem of their dataset, which has a record of its own.
+    """
     if res.get("status") in ("ok", "notneeded") and res.get("type") != "dataset":
         return
+    if "entities" in res and "problem" in res:
+        return
     if res.get("status") in ("error", "impossible"):
-        text = _message(res)
-        _Shown.counts[text] += 1
-        if _Shown.counts[text] > _MOST_FAILURES:
+        kind = res.get("problem", "file")
+        _Shown.counts[kind] += 1
+        if _Shown.counts[kind] > _MOST_FAILURES:
             return
     generic_result_renderer(res)
 
@@ -53,7 +58,7 @@ def render_summary(action: str, results: Sequence[Any]) -> None:
     more = sum(max(0, n - _MOST_FAILURES) for n in _Shown.counts.values())
     _Shown.counts.clear()
     if more:
-        ui.message(f"  [{more} more of the same; see all with -f json]")
+        ui.message(f"  [{more} more like these; see all with -f json]")
     lines = summary_lines(action, [r for r in results if isinstance(r, Mapping)])
     if lines:
         ui.message("\n".join(lines))
@@ -65,15 +70,15 @@ class _Row:
 
     files: int = 0
     bytes: int = 0
-    absent_bytes: int = 0
+    coming: int = 0
     subjects: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         size = record.get("bytesize") or 0
         self.files += 1
         self.bytes += size
-        if record.get("status") != "notneeded":
-            self.absent_bytes += size
+        if record.get("status") == "ok":
+            self.coming += size if record.get("dry_run") else record.get("transferred") or 0
         subject = record.get("entities", {}).get("subject")
         if subject:
             self.subjects.add(subject)
@@ -129,7 +134,7 @@ def _rows(files: Iterable[Record], *, by_subject: bool) -> dict[tuple[str, str],
 
 
 def _numbers(row: _Row) -> tuple[str, str, str]:
-    return f"{row.files:,}", human_bytes(row.bytes), human_bytes(row.absent_bytes)
+    return f"{row.files:,}", human_bytes(row.bytes), human_bytes(row.coming)
 
 
 def _totals(
@@ -147,7 +152,7 @@ def _totals(
         else sum(r.get("transferred") or 0 for r in files if r["status"] == "ok")
     )
     parts = [
-        f"{len(files):,} files",
+        f"{len(files):,} file{'s' * (len(files) != 1)}",
         f"{by_status['ok']:,} {come} ({human_bytes(transferred)})",
         f"{by_status['notneeded']:,} already present ({human_bytes(size.get('notneeded', 0))})",
     ]
@@ -178,10 +183,3 @@ def _bytes_of_keys(files: Iterable[Record]) -> int:
         if r["status"] == "ok"
     }
     return sum(sizes.values())
-
-
-def _message(res: Record) -> str:
-    message = res.get("message") or ""
-    if isinstance(message, tuple):
-        return str(message[0] % message[1:])
-    return str(message)

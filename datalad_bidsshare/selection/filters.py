@@ -10,7 +10,8 @@ import enum
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.globs import compile_glob
@@ -33,6 +34,7 @@ OPTIONS = (
 
 _GLOB_CHARS = frozenset("*?[")
 _KEY_VALUE = re.compile(r"([A-Za-z_]+)=(.*)", re.DOTALL)
+_GLOBAL_FLAGS = re.compile(r"\(\?[aiLmsux]+\)")
 
 
 class _ContradictionError(SelectionError):
@@ -81,6 +83,11 @@ class ValueFilter:
     def is_literal(self) -> bool:
         """Whether only listed labels are wanted."""
         return not (self.absent or self.present or self.patterns)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether any name can pass."""
+        return bool(self.literals or self.numbers or self.patterns or self.absent or self.present)
 
     @property
     def wanted(self) -> list[str]:
@@ -211,6 +218,10 @@ def build_filter(key: str, values: object, *, literal: bool = False) -> ValueFil
                     patterns.append((text, _compile_regex(entity.name, text[3:])))
                 else:
                     label = _strip_key(text, entity.key)
+                    if not label:
+                        raise SelectionError(
+                            f"{text!r} has no label behind the key of {entity.name!r}"
+                        )
                     if entity.name == "extension":
                         label = _with_dot(label)
                     if not literal and _GLOB_CHARS.intersection(label):
@@ -221,7 +232,7 @@ def build_filter(key: str, values: object, *, literal: bool = False) -> ValueFil
                         literals.add(label)
     if entity.name == "extension":
         # A pattern may leave the dot out, as a label may.
-        patterns = [(t, re.compile(rf"\.?(?:{p.pattern})")) for t, p in patterns]
+        patterns = [(text, _with_optional_dot(pattern)) for text, pattern in patterns]
     return ValueFilter(
         entity.name, frozenset(literals), frozenset(numbers), tuple(patterns), absent, present
     )
@@ -355,29 +366,37 @@ def _narrow(query: Query, narrowing: Mapping[str, ValueFilter]) -> Query:
 
 def _intersection(there: ValueFilter, option: ValueFilter) -> ValueFilter | None:
     """Combine two filters of one entity; None when nothing can pass both."""
-    for listed, other in ((there, option), (option, there)):
-        if listed.is_literal:
-            literals = frozenset(v for v in listed.literals if other.admits(v))
-            numbers = frozenset(n for n in listed.numbers if other.admits(str(n)))
-            if not literals and not numbers:
-                return None
-            return ValueFilter(listed.entity, literals, numbers)
-    if there.present and not there.patterns:
-        return ValueFilter(
-            option.entity,
-            option.literals,
-            option.numbers,
-            option.patterns,
-            option.absent and there.absent,
-            option.present,
+    absent = there.absent and option.absent
+    if there.present or option.present:
+        # One takes any label: the other decides.
+        labels = option if there.present else there
+        both = replace(labels, absent=absent)
+    elif not there.patterns and not option.patterns:
+        both = ValueFilter(
+            there.entity,
+            there.literals & option.literals,
+            there.numbers & option.numbers,
+            absent=absent,
         )
-    if option.present and not option.patterns:
-        return _intersection(option, there)
-    if str(there) == str(option):
+    elif (listed := _without_patterns(there, option)) is not None:
+        other = option if listed is there else there
+        literals = frozenset(v for v in listed.literals if other.admits(v))
+        both = ValueFilter(there.entity, literals, absent=absent)
+    elif str(there) == str(option):
         return there
-    raise SelectionError(
-        f"{option} and {there} of the filter file are both patterns; give only one of them"
-    )
+    else:
+        raise SelectionError(
+            f"{option} and {there} of the filter file are both patterns; give only one of them"
+        )
+    return both if both.is_possible else None
+
+
+def _without_patterns(*filters: ValueFilter) -> ValueFilter | None:
+    """Find the filter whose labels can be held against the other's patterns.
+
+    Numbers cannot: a pattern is about the label, and ``1`` has many (``01``).
+    """
+    return next((f for f in filters if not f.patterns and not f.numbers), None)
 
 
 def _contradicts(query: Query, unwanted: ValueFilter) -> bool:
@@ -405,8 +424,8 @@ def _query_marker(value: object) -> str | None:
 def _as_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(value)  # also numpy's, as they come from a table
     raise SelectionError(f"{value!r} cannot be a value of {name!r}; give a label or a whole number")
 
 
@@ -423,6 +442,13 @@ def _strip_key(text: str, key: str | None) -> str:
 
 def _with_dot(label: str) -> str:
     return label if label[:1] in (".", "*") else f".{label}"
+
+
+def _with_optional_dot(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    # Flags such as (?i) are only allowed in front of everything else.
+    flags = _GLOBAL_FLAGS.match(pattern.pattern)
+    start = flags.end() if flags else 0
+    return re.compile(rf"{pattern.pattern[:start]}\.?(?:{pattern.pattern[start:]})")
 
 
 def _as_number(name: str, label: str) -> int:

@@ -13,8 +13,10 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     """Compile a path glob to an expression for ``fullmatch``.
 
     As in gitignore(5): without a slash (other than a last one) the pattern
-    means a name at any depth, else a path from the root; ``*`` and ``?`` stop
-    at a slash, ``**`` does not; what matches a directory means all below it.
+    means a name at any depth, else a path from the root; ``*``, ``?`` and
+    brackets stop at a slash, ``**`` between slashes does not; a backslash
+    takes the next character as it is; what matches a directory means all
+    below it. There is no ``!`` to take a pattern back, and no comment.
 
     Parameters
     ----------
@@ -31,10 +33,11 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     text = "" if anchored else "(?:.*/)?"
     at = 0
     while at < len(body):
-        if body.startswith("**/", at):
+        component_starts = at == 0 or body[at - 1] == "/"
+        if component_starts and body.startswith("**/", at):
             text += "(?:.*/)?"
             at += 3
-        elif body.startswith("**", at):
+        elif component_starts and body[at:] == "**":
             text += ".*"
             at += 2
         elif body[at] == "*":
@@ -44,16 +47,11 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             text += "[^/]"
             at += 1
         elif body[at] == "[":
-            end = body.find("]", at + 2)
-            if end < 0:
-                raise SelectionError(f"the glob {pattern!r} has a '[' without a ']'")
-            inside = body[at + 1 : end]
-            negated = inside[0] in "!^"
-            # Only a range's dash keeps a meaning inside the brackets.
-            inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
-            text += f"[^/{inside}]" if negated else f"[{inside}]"
-            at = end + 1
+            bracket, at = _bracket(pattern, body, at + 1)
+            text += bracket
         else:
+            if body[at] == "\\" and at + 1 < len(body):
+                at += 1
             text += re.escape(body[at])
             at += 1
     tail = "/.*" if pattern.endswith("/") else "(?:/.*)?"
@@ -61,3 +59,21 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
         return re.compile(text + tail, re.DOTALL)
     except re.error as error:
         raise SelectionError(f"the glob {pattern!r} cannot be read: {error}") from None
+
+
+def _bracket(pattern: str, body: str, start: int) -> tuple[str, int]:
+    """Translate a bracket expression; `start` is behind its ``[``."""
+    negated = body[start : start + 1] in ("!", "^")
+    start += negated
+    # A "]" that comes first is one of the characters.
+    end = body.find("]", start + 1)
+    if end < 0:
+        raise SelectionError(f"the glob {pattern!r} has a '[' without a ']'")
+    inside = body[start:end]
+    if "[:" in inside:
+        raise SelectionError(
+            f"the glob {pattern!r} has a character class; write a range such as [0-9]"
+        )
+    # Only a range's dash keeps a meaning inside the brackets.
+    inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside)
+    return f"(?!/)[{'^' * negated}{inside}]", end + 1

@@ -145,6 +145,8 @@ class Selector:
             or any(w.startswith(inside) for w in self._within)
         ):
             return False
+        if any(pattern.fullmatch(inside) for _, pattern in self._selection.excluded_globs):
+            return False
         return bool(self._open(directory, on_the_way=True))
 
     def prefilter(self) -> Callable[[list[str]], list[str]] | None:

@@ -147,6 +147,8 @@ class RowFilter:
         names: NameIndex,
         read: Reader,
         candidates: Iterable[tuple[str | None, str | None]] | None = None,
+        *,
+        more_tables: bool = False,
     ) -> None:
         """Read the tables that decide.
 
@@ -160,6 +162,10 @@ class RowFilter:
         candidates : iterable of (subject, session), optional
             The labels in the files in question; what no candidate needs is not read.
             Without it, all subjects below the root are candidates.
+        more_tables : bool
+            Whether there may be tables that `names` does not tell of, in subdatasets that
+            are not installed. A column that is nowhere then counts as open, and only
+            :meth:`may_keep_subject` can be asked.
 
         Raises
         ------
@@ -186,7 +192,7 @@ class RowFilter:
                     if self._open(level):
                         self._load(some, level, read)
             nowhere = sorted(self._where.columns - self._resolved.keys(), key=str)
-            if nowhere:
+            if nowhere and not more_tables:
                 raise self._unknown(nowhere[0])
         self._ready = True
 
