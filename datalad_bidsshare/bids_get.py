@@ -9,7 +9,7 @@ from typing import Any
 from datalad.distribution.dataset import EnsureDataset, datasetmethod
 from datalad.interface.base import Interface, build_doc, eval_results
 from datalad.interface.common_opts import recursion_flag, recursion_limit
-from datalad.support.constraints import EnsureChoice, EnsureInt, EnsureNone, EnsureStr
+from datalad.support.constraints import EnsureChoice, EnsureInt, EnsureNone
 from datalad.support.param import Parameter
 
 from datalad_bidsshare.selection.params import SELECTION_PARAMETERS, Values
@@ -39,9 +39,15 @@ class BidsGet(Interface):
     into code/, derivatives/, models/, sourcedata/ and stimuli/, unless a path
     is given that names them or something inside.
 
+    A value that occurs nowhere in the dataset is reported with those that look
+    like it, and makes the command fail, after it got what did match.
+
     Subdatasets are looked into when a path names them (or something inside),
     or with --recursive. Those whose path contradicts the selection are left
     alone; others are installed without data if need be.
+
+    The outcome is shown as a table; `datalad -f '{relpath}' bids-get ...` lists
+    the files instead, and `-f json` all that is known of them.
 
     Nothing is committed, and the dataset may have unsaved changes: the command
     can be used inside `datalad run` and `datalad containers-run`.
@@ -60,7 +66,6 @@ class BidsGet(Interface):
             nargs="*",
             doc="""limit the selection to these files and directories. Relative paths start at
             the current directory, as for `datalad get`.""",
-            constraints=EnsureStr() | EnsureNone(),
         ),
         **SELECTION_PARAMETERS,
         recursive=recursion_flag,
@@ -77,7 +82,6 @@ class BidsGet(Interface):
             args=("--from",),
             dest="from_",
             metavar="REMOTE",
-            constraints=EnsureStr() | EnsureNone(),
             doc="""get content from this remote (sibling) only, instead of whichever has it.""",
         ),
         dry_run=Parameter(
@@ -90,7 +94,8 @@ class BidsGet(Interface):
 
     _examples_ = [
         dict(
-            text="See how much it would be: T1w images and resting state of two subjects",
+            text="See how much it would be: T1w images and resting state BOLD of two subjects "
+            "(the task may be absent, as in T1w images, or 'rest')",
             code_cmd="datalad bids-get --sub 01,02 --suffix T1w,bold --task ,rest --dry-run",
             code_py="bids_get(subject=['01', '02'], suffix=['T1w', 'bold'], task=['', 'rest'], "
             "dry_run=True)",

@@ -123,8 +123,13 @@ def _transfer(
         source=request.source,
     )
     with closing(transfers):
-        for result in transfers:
-            count()
-            planned = wanted[result.info.path]
-            more = {"transferred": result.bytesize} if result.status == "ok" else {}
-            yield recorder.file(plan.root, planned, result.status, result.message, **more)
+        try:
+            for result in transfers:
+                count()
+                planned = wanted.pop(result.info.path)
+                more = {"transferred": result.bytesize} if result.status == "ok" else {}
+                yield recorder.file(plan.root, planned, result.status, result.message, **more)
+        except DatasetError as error:
+            # The trouble of one dataset: the others go on.
+            for planned in wanted.values():
+                yield recorder.file(plan.root, planned, "error", str(error))

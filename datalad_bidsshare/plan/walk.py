@@ -67,10 +67,10 @@ class Visit:
         if self.parent is None or DESCRIPTION in self.index:
             return True
         for directory in list(parents(self.mount))[:-1]:
-            if posixpath.basename(directory) in SKIPPED_DIRECTORIES:
-                return True
             if f"{directory}/{DESCRIPTION}" in self.parent.index:
                 return False
+            if posixpath.basename(directory) in SKIPPED_DIRECTORIES:
+                return True
         return posixpath.basename(self.mount) in SKIPPED_DIRECTORIES
 
 

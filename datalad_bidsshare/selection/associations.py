@@ -9,6 +9,7 @@ is an error when the rules are loaded, not a companion that is missing later.
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ __all__ = [
     "compile_selector",
     "schema_associations",
 ]
+
+lgr = logging.getLogger("datalad.bidsshare.selection")
 
 Search = Literal["here", "nearest", "all"]
 
@@ -258,17 +261,29 @@ def _from_schema(name: str, raw: Mapping[str, Any]) -> Association:
     )
 
 
-@lru_cache(maxsize=1)
-def schema_associations() -> Mapping[str, Association]:
+def schema_associations(*, strict: bool = True) -> Mapping[str, Association]:
     """Give the rules of the installed BIDS schema, by name.
+
+    Parameters
+    ----------
+    strict
+        Whether a rule that is not understood is an error. To a user of a
+        newer schema it is one kind of companion less, which is logged.
 
     Raises
     ------
     AssociationRuleError
         If one of them is not understood.
     """
-    rules = load_schema()["meta"]["associations"]
-    return MappingProxyType({name: _from_schema(name, raw) for name, raw in rules.items()})
+    rules: dict[str, Association] = {}
+    for name, raw in load_schema()["meta"]["associations"].items():
+        try:
+            rules[name] = _from_schema(name, raw)
+        except AssociationRuleError as error:
+            if strict:
+                raise
+            lgr.warning("Companions by the rule %r do not ride along: %s", name, error)
+    return MappingProxyType(rules)
 
 
 # -- what the schema lacks and readers need -----------------------------------------
@@ -383,14 +398,8 @@ def _additions() -> tuple[Association, ...]:
 
 @lru_cache(maxsize=1)
 def associations() -> tuple[Association, ...]:
-    """Give all the rules: the schema's first, then ours.
-
-    Raises
-    ------
-    AssociationRuleError
-        If one of the schema's is not understood.
-    """
-    return (*schema_associations().values(), *_additions())
+    """Give all the rules: the schema's first, as far as understood, then ours."""
+    return (*schema_associations(strict=False).values(), *_additions())
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datalad.support.constraints import EnsureChoice, EnsureNone, EnsureStr
+from datalad.support.constraints import EnsureChoice
 from datalad.support.param import Parameter
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def _entity(*args: str, doc: str, metavar: str = "LABEL") -> Parameter:
         args=args,
         metavar=metavar,
         action="append",
-        constraints=EnsureStr() | EnsureNone(),
         doc=doc,
     )
 
@@ -71,7 +70,6 @@ SELECTION_PARAMETERS: Mapping[str, Parameter] = {
         dest="entities",
         metavar="KEY=VALUE",
         action="append",
-        constraints=EnsureStr() | EnsureNone(),
         doc="""select by any BIDS entity, under its pybids name, its BIDS schema name or its
         short key: [CMD: '-e acq=highres', '-e echo=1,2', '-e rec=' (must be absent).
         CMD][PY: ``{'acq': 'highres', 'echo': [1, 2], 'rec': None}``, where None means that
@@ -80,7 +78,6 @@ SELECTION_PARAMETERS: Mapping[str, Parameter] = {
     "where": Parameter(
         args=("--where",),
         metavar="EXPR",
-        constraints=EnsureStr() | EnsureNone(),
         doc="""select by rows of participants.tsv, sessions.tsv and scans.tsv, for example
         "age >= 18 and sex == 'F'". Compares with == != < <= > >= and in; combines with and,
         or, not and parentheses. A missing value (n/a) compares with nothing.""",
@@ -88,7 +85,6 @@ SELECTION_PARAMETERS: Mapping[str, Parameter] = {
     "filter_file": Parameter(
         args=("--filter-file",),
         metavar="FILE",
-        constraints=EnsureStr() | EnsureNone(),
         doc="""JSON file as for the --bids-filter-file option of fMRIPrep and other NiPreps. A
         file is selected when any of the queries in it matches; other options narrow them
         all.""",
@@ -97,7 +93,6 @@ SELECTION_PARAMETERS: Mapping[str, Parameter] = {
         args=("--filter-query",),
         metavar="NAME",
         action="append",
-        constraints=EnsureStr() | EnsureNone(),
         doc="""use only this query of the filter file. [CMD: Can be given multiple times.
         CMD]""",
     ),
@@ -105,7 +100,6 @@ SELECTION_PARAMETERS: Mapping[str, Parameter] = {
         args=("--exclude",),
         metavar="KEY=VALUE|GLOB",
         action="append",
-        constraints=EnsureStr() | EnsureNone(),
         doc="""take away what matches, companions too: an entity ('suffix=sbref') or a path glob
         as in gitignore ('sub-01/', '*.json'). [CMD: Can be given multiple times. CMD]""",
     ),

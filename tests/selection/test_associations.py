@@ -158,17 +158,24 @@ def test_entities_of_all_rules_are_canonical() -> None:
         {"selectors": [], "target": {"extension": ".tsv", "entities": ["zz"]}, "inherit": True},
     ],
 )
-def test_a_rule_of_a_new_form_is_an_error_at_load(
-    raw: dict[str, object], monkeypatch: pytest.MonkeyPatch
+def test_a_rule_of_a_new_form_is_seen_and_costs_the_user_only_that_rule(
+    raw: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    schema = {"meta": {"associations": {"novel": raw}}}
+    known = subject.load_schema()["meta"]["associations"]
+    schema = {"meta": {"associations": {"novel": raw, "bval": known["bval"]}}}
     monkeypatch.setattr(subject, "load_schema", lambda: schema)
-    schema_associations.cache_clear()
+    with pytest.raises(AssociationRuleError, match="not understood"):
+        schema_associations()
+    associations.cache_clear()
     try:
-        with pytest.raises(AssociationRuleError, match="not understood"):
-            schema_associations()
+        rules = {rule.name for rule in associations()}
     finally:
-        schema_associations.cache_clear()
+        associations.cache_clear()
+    assert "bval" in rules
+    assert "novel" not in rules
+    assert "'novel'" in caplog.text
 
 
 # -- which rules hold for which files -------------------------------------------------
