@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,7 +69,6 @@ class _Wanted:
 
     infos: list[FileInfo]
     asked: FileInfo
-    settled: bool = field(default=False)
 
 
 def get(
@@ -124,23 +123,42 @@ def get(
         return
     # By name, so that progress shows names. git-annex cannot look up names with line breaks
     # that way (it answers as if there were no such file), but it can by key.
-    batches = [
-        [w for w in wanted.values() if ("\n" in w.asked.path) == odd] for odd in (False, True)
-    ]
-    for by_key, batch in enumerate(batches):
+    for by_key in (False, True):
+        batch = [w for w in wanted.values() if ("\n" in w.asked.path) == by_key]
         run = AnnexGet(ds, jobs if jobs is not None else default_jobs, source)
-        by_path = {w.asked.path: w for w in batch}
-        with contextlib.closing(run.records([w.asked for w in batch], bool(by_key))) as records:
-            for record in records:
-                item = wanted.get(record.get("key") or "")
-                for path in record.get("input") or [record.get("file") or ""]:
-                    item = item or by_path.get(path)
-                if item is not None and not item.settled:
-                    item.settled = True
-                    yield from _settle(root, item, record, source, run.said)
-        for item in batch:
-            if not item.settled:
-                yield from _settle(root, item, None, source, run.said)
+        again: list[_Wanted] = []
+        for item, record in _answers(run, batch, by_key):
+            if record is not None and _LOCKED in " ".join(record.get("error-messages", [])):
+                again.append(item)
+            else:
+                yield from _settle(root, item, record, source, run.said)
+        # Another process may have had it under way, which is over now. Right after a run that
+        # was killed, git-annex also says so now and then when there is no other.
+        for item, record in _answers(run, again, by_key):
+            yield from _settle(root, item, record, source, run.said)
+
+
+_LOCKED = "transfer already in progress"
+
+
+def _answers(
+    run: AnnexGet, batch: list[_Wanted], by_key: bool
+) -> Iterator[tuple[_Wanted, dict[str, Any] | None]]:
+    """Pair what is asked for with git-annex's record of it; None where it gave none."""
+    keys = {w.asked.key: w for w in batch}
+    paths = {w.asked.path: w for w in batch}
+    with contextlib.closing(run.records([w.asked for w in batch], by_key)) as records:
+        for record in records:
+            # By key first: names that are no UTF-8 come back changed.
+            item = keys.pop(record.get("key"), None)
+            if item is None:
+                named = [*(record.get("input") or []), record.get("file")]
+                item = next((paths[n] for n in named if n in paths), None)
+                if item is None or keys.pop(item.asked.key, None) is None:
+                    continue
+            yield item, record
+    for item in keys.values():
+        yield item, None
 
 
 def _check_out(root: Path, wanted: dict[str, _Wanted]) -> Iterator[GetResult]:
@@ -224,6 +242,8 @@ def _next_step(root: Path, info: FileInfo, said: str, source: str | None) -> str
         return "next: make room (git-annex keeps annex.diskreserve free), then try again"
     if "permission denied" in lowered or "read-only" in lowered:
         return "next: get it in a clone of your own, or ask for write access"
+    if _LOCKED in lowered:
+        return "next: wait for the other process that is getting it, then try again"
     if "enableremote" in lowered:
         return f"next: 'datalad siblings -d {root} enable -s NAME'"
     return (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_bidsshare.dataset.content import free_space
+from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.presence import annex_directory
 from datalad_bidsshare.plan.outcome import DatasetPlan, Problem
 from datalad_bidsshare.report.sizes import human_bytes
@@ -43,7 +44,12 @@ def lack_of_room(plans: Iterable[DatasetPlan]) -> Iterator[Problem]:
         if not needed:
             continue
         device = os.stat(annex_directory(plan.root) or plan.root).st_dev
-        free, reserve = free_space(plan.root)
+        try:
+            free, reserve = free_space(plan.root)
+        except DatasetError as error:
+            # Of this dataset only: the others can go on.
+            yield Problem(plan.root, "error", str(error), "dataset")
+            continue
         system = systems.setdefault(device, _FileSystem(0, free, reserve, []))
         system.needed += needed
         system.reserve = max(system.reserve, reserve)

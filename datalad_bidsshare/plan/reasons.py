@@ -140,7 +140,7 @@ def why_nothing(request: Request, visits: list[Visit], *, explained: bool) -> It
         return
     text = "no file matches" + (f" {asked}" if asked else "")
     if request.where is not None:
-        text += f" where {request.where}"
+        text += f" where {request.where.text}"
     hints = []
     elsewhere = _in_skipped_places(request, visits)
     if elsewhere:

@@ -59,9 +59,7 @@ def render_summary(action: str, results: Sequence[Any]) -> None:
     _Shown.counts.clear()
     if more:
         ui.message(f"  [{more} more like these; see all with -f json]")
-    lines = summary_lines(action, [r for r in results if isinstance(r, Mapping)])
-    if lines:
-        ui.message("\n".join(lines))
+    ui.message("\n".join(summary_lines(action, [r for r in results if isinstance(r, Mapping)])))
 
 
 @dataclass(slots=True)

@@ -256,7 +256,8 @@ def _from_schema(name: str, raw: Mapping[str, Any]) -> Association:
         suffix=target.get("suffix"),
         extensions=frozenset([extensions] if isinstance(extensions, str) else extensions),
         extra=frozenset(_canonical(e, name) for e in target.get("entities", ())),
-        search="nearest" if raw["inherit"] else "here",
+        # BIDS 1.11.0 leaves it out of one rule, for which later ones say true.
+        search="nearest" if raw.get("inherit", True) else "here",
         narrow=any(_PICKS.search(s) for s in raw["selectors"]),
     )
 

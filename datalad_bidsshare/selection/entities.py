@@ -72,6 +72,7 @@ class Parser:
         self.whole_path_entities = frozenset(name for name, _, _ in self._whole)
         self._tokens: dict[str, Pairs] = {}
         self._first_tokens: dict[str, Pairs] = {}
+        self._components: dict[str, Pairs] = {}
         self._directories: dict[str, Mapping[str, str]] = {}
 
     def _classify(self, entity: Entity) -> None:
@@ -121,13 +122,26 @@ class Parser:
             found = {n: v for n in settled if (v := self._search(n, text)) is not None}
         elif dirname:
             for component in dirname.split("/"):
-                self._add_tokens(found, component.split("_"))
-                if component in self._datatypes:
-                    found.setdefault("datatype", component)
+                pairs = self._components.get(component)
+                if pairs is None:
+                    pairs = self._component(component)
+                for name, value in pairs:
+                    found.setdefault(name, value)
         if len(self._directories) > _CACHE_LIMIT:
             self._directories.clear()
         frozen = self._directories[dirname] = MappingProxyType(found)
         return frozen
+
+    def _component(self, component: str) -> Pairs:
+        """Give the entities of one component of a directory, and remember them."""
+        found: dict[str, str] = {}
+        self._add_tokens(found, component.split("_"))
+        if component in self._datatypes:
+            found.setdefault("datatype", component)
+        if len(self._components) > _CACHE_LIMIT:
+            self._components.clear()
+        pairs = self._components[component] = tuple(found.items())
+        return pairs
 
     def name(self, base: str) -> dict[str, str]:
         """Give the entities that a file name says by itself."""
@@ -274,6 +288,9 @@ def recording_directory(path: str) -> str | None:
         ``sub-01/meg/sub-01_task-x_meg.ds`` for anything inside it.
     """
     dirname, _, _ = path.rpartition("/")
+    if "." not in dirname and "_" not in dirname:
+        # The name of such a directory has an extension or at least a suffix.
+        return None
     end = _recording_end(dirname)
     return None if end is None else dirname[:end]
 

@@ -7,6 +7,7 @@ made once, and only then its own tokens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from datalad_bidsshare.selection.entities import parser, recording_directory, recording_entities
@@ -42,7 +43,7 @@ def bids_roots(paths: Iterable[str]) -> frozenset[str]:
         Directories, always with ``''``, the dataset itself.
     """
     tail = f"/{_DESCRIPTION}"
-    return frozenset({""}.union(p[: -len(tail)] for p in paths if p.endswith(tail)))
+    return frozenset({""}.union([p[: -len(tail)] for p in paths if p.endswith(tail)]))
 
 
 class Selector:
@@ -157,8 +158,8 @@ class Selector:
         """
         if len(self._selection.queries) != 1:
             return None
-        needles, endings = _necessary(self._selection.queries[0])
-        if not needles and not endings:
+        endings, needles, choices = _necessary(self._selection.queries[0])
+        if not (endings or needles or choices):
             return None
 
         def keep(paths: list[str]) -> list[str]:
@@ -166,6 +167,8 @@ class Selector:
                 paths = [p for p in paths if p.endswith(endings)]
             for needle in needles:
                 paths = [p for p in paths if needle in p]
+            for has_one in choices:
+                paths = [p for p in paths if has_one(p)]
             return paths
 
         return keep
@@ -175,10 +178,11 @@ class Selector:
 
         `on_the_way` also opens what only leads to a named path.
         """
-        if self._skip and self._is_skipped(dirname, on_the_way):
+        recording = recording_directory(f"{dirname}/") if dirname else None
+        # What a recording holds is its own affair: a Zarr is full of dot files.
+        if self._skip and self._is_skipped(recording or dirname, dirname, on_the_way):
             return _NOTHING
         settled: Mapping[str, str] = self._parser.directory(dirname)
-        recording = recording_directory(f"{dirname}/") if dirname else None
         if recording is not None:
             whole = recording_entities(recording)
             if any(_admits_all(filters, whole) for filters in self._queries):
@@ -217,18 +221,18 @@ class Selector:
                 return True
         return False
 
-    def _is_skipped(self, dirname: str, on_the_way: bool) -> bool:
-        if not dirname:
+    def _is_skipped(self, place: str, dirname: str, on_the_way: bool) -> bool:
+        """Say whether a directory lies in a skipped place; `place` is as far as that may be."""
+        components = place.split("/")
+        if SKIPPED_DIRECTORIES.isdisjoint(components) and "/." not in f"/{place}":
             return False
-        # What a recording holds is its own affair: a Zarr is full of dot files.
-        components = (recording_directory(f"{dirname}/") or dirname).split("/")
         for at, component in enumerate(components):
             hidden = component.startswith(".")
             if hidden or (
                 component in SKIPPED_DIRECTORIES and "/".join(components[:at]) in self._roots
             ):
-                place = "/".join(components[: at + 1])
-                if not self._is_named(place, dirname, on_the_way):
+                skipped = "/".join(components[: at + 1])
+                if not self._is_named(skipped, dirname, on_the_way):
                     return True
         return False
 
@@ -247,32 +251,57 @@ def _admits_all(filters: tuple[ValueFilter, ...], entities: Mapping[str, str]) -
     return all(f.admits(entities.get(f.entity)) for f in filters)
 
 
-def _necessary(query: Query) -> tuple[list[str], tuple[str, ...]]:
-    """Give texts that every path of a query holds, and one of which it ends in."""
+def _necessary(
+    query: Query,
+) -> tuple[tuple[str, ...], list[str], list[Callable[[str], object]]]:
+    """Give texts that the paths of a query hold.
+
+    Returns
+    -------
+    endings
+        Each path ends in one of them; empty: no matter how.
+    needles
+        Each path holds all of them.
+    choices
+        Each path passes all of these tests: for one of several texts.
+    """
+    suffixes: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
     needles: list[str] = []
-    endings: tuple[str, ...] = ()
+    choices: list[Callable[[str], object]] = []
     definitions = vocabulary()
     directory_suffixes = frozenset().union(*definitions.recording_suffixes.values())
     for one in query.filters:
         if not one.is_literal:
             continue
         key = definitions.entities[one.entity].key
+        labels = sorted(one.literals)
         if one.entity == "extension":
             # Files inside a directory recording do not end in its extension.
-            if not any(e.endswith(definitions.recording_extensions) for e in one.literals):
-                endings = tuple(sorted(one.literals))
+            if not any(e.endswith(definitions.recording_extensions) for e in labels):
+                extensions = tuple(labels)
+        elif one.entity == "suffix":
+            if directory_suffixes.isdisjoint(labels):
+                suffixes = tuple(f"{label}." for label in labels)
+            elif len(labels) == 1:
+                needles += labels
         elif one.numbers:
             needles.append(f"{key}-")
-        elif len(one.literals) == 1:
-            (label,) = one.literals
-            if one.entity == "suffix":
-                needles.append(label if label in directory_suffixes else f"{label}.")
-            elif one.entity == "datatype":
-                # a backslash may stand behind it in pybids' pattern
-                needles.append(label)
-            elif key:
-                needles.append(f"{key}-{label}")
-    return needles, endings
+        elif one.entity == "datatype":
+            # a backslash may stand behind it in pybids' pattern
+            if len(labels) == 1:
+                needles += labels
+        elif key and len(labels) == 1:
+            needles.append(f"{key}-{labels[0]}")
+        elif key:
+            choices.append(re.compile(f"{key}-(?:{'|'.join(map(re.escape, labels))})").search)
+    # Both at once leave less to look at; where an extension holds a suffix, they may overlap.
+    if suffixes and extensions and not any(s in e for s in suffixes for e in extensions):
+        endings = tuple(s[:-1] + e for s in suffixes for e in extensions)
+        return endings, needles, choices
+    if len(suffixes) == 1:
+        needles += suffixes
+    return extensions, needles, choices
 
 
 def unmet_values(
