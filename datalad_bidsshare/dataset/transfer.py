@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def _check_out(root: Path, wanted: dict[str, _Wanted]) -> Iterator[GetResult]:
                 info,
                 "impossible",
                 "the file was deleted from the work tree (or is left out of it by a sparse "
-                f"checkout): bring it back with 'git restore -- {info.path!r}', then get it",
+                f"checkout); bring it back, then get it: {_git(root, 'restore', info)}",
                 0,
             )
         if item.infos:
@@ -191,8 +192,10 @@ def _settle(
     root: Path, item: _Wanted, record: dict[str, Any] | None, source: str | None, said: str
 ) -> Iterator[GetResult]:
     """Give one result to every file of a key: look, and explain what is missing."""
-    here = present(root, item.infos)
     success = record is not None and bool(record.get("success"))
+    # What failed is still a pointer: to ask git-annex would be a process for each file.
+    seen = item.infos if success else [i for i in item.infos if not i.unlocked]
+    here = dict.fromkeys((i.path for i in item.infos), False) | present(root, seen)
     came = item.asked.bytesize or 0 if success else 0
     for info in item.infos:
         if here[info.path] and success:
@@ -213,9 +216,9 @@ def _reason(
         if info.unlocked:
             return (
                 "git-annex has the content but did not put it into the work tree, where the file "
-                f"is still a pointer; next: 'git annex fsck -- {info.path!r}'"
+                f"is still a pointer; next: {_git(root, 'annex fsck', info)}"
             )
-        return "git-annex ended without saying why: run 'git annex info' in the dataset"
+        return f"git-annex ended without saying why; next: {_git(root, 'annex info', info)}"
     texts: list[str] = []
     record = record or {"error-messages": said.splitlines()}
     for text in [*record.get("error-messages", []), *str(record.get("note") or "").split("\n")]:
@@ -231,13 +234,16 @@ def _reason(
 
 def _next_step(root: Path, info: FileInfo, said: str, source: str | None) -> str:
     lowered = said.lower()
-    if "verif" in lowered and "special" in lowered:
+    siblings = shlex.join(["datalad", "siblings", "-d", str(root)])
+    unverified = re.search(r"git-annex verifyremote (\S+)", said)
+    if unverified:
+        name = unverified[1]
         return (
-            f"next: look at where it leads with 'git annex info {source or 'REMOTE'}' and "
-            f"'git annex verifyremote {source or 'REMOTE'}' before you declare it safe"
+            f"next: 'git annex verifyremote {name}' shows where it leads (and 'git annex info "
+            f"{name}' what it holds); declare it safe only if you expect it to be there"
         )
     if "no available git remote named" in lowered:
-        return f"next: see the names that there are with 'datalad siblings -d {root}'"
+        return f"next: see the names that there are: {siblings}"
     if "free space" in lowered:
         return "next: make room (git-annex keeps annex.diskreserve free), then try again"
     if "permission denied" in lowered or "read-only" in lowered:
@@ -245,8 +251,13 @@ def _next_step(root: Path, info: FileInfo, said: str, source: str | None) -> str
     if _LOCKED in lowered:
         return "next: wait for the other process that is getting it, then try again"
     if "enableremote" in lowered:
-        return f"next: 'datalad siblings -d {root} enable -s NAME'"
+        return f"next: {siblings} enable -s NAME"
     return (
-        f"next: see where it should be with 'git annex whereis -- {info.path!r}' and what is "
-        f"reachable with 'datalad siblings -d {root}'"
+        f"next: see where it should be: {_git(root, 'annex whereis', info)} and what is "
+        f"reachable: {siblings}"
     )
+
+
+def _git(root: Path, command: str, info: FileInfo) -> str:
+    """Write a git command about a file as it can be pasted into a shell anywhere."""
+    return shlex.join(["git", "-C", str(root), *command.split(), "--", info.path])

@@ -39,8 +39,9 @@ def counted_files(files: int, nbytes: int) -> Iterator[Callable[[], None]]:
     log_progress(
         lgr.info,
         _BAR,
-        "Fetching %d files (%s)",
+        "Fetching %d file%s (%s)",
         files,
+        "s" * (files != 1),
         human_bytes(nbytes),
         total=files,
         label="Files",

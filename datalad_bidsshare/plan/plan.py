@@ -25,7 +25,6 @@ from datalad_bidsshare.plan.rows import SubjectGate, rows_that_match
 from datalad_bidsshare.plan.tree import BidsTree, group
 from datalad_bidsshare.plan.walk import Visit, walk
 from datalad_bidsshare.selection.companions import Companion, companions
-from datalad_bidsshare.selection.entities import parse
 from datalad_bidsshare.selection.tables import TableUnavailableError
 
 __all__ = ["make_plan"]
@@ -84,7 +83,9 @@ def make_plan(request: Request) -> Iterator[Outcome]:
             if isinstance(step, Subdataset) and step.status == "planned":
                 not_yet.append(step)
             yield step
-    yield from untracked_paths(request, visits)
+    untracked = list(untracked_paths(request, visits))
+    yield from untracked
+    nowhere = bool(untracked) and len(untracked) == len(request.paths)
 
     chosen: dict[Path, _Chosen] = {visit.root: {} for visit in visits}
     undecided: dict[Path, Problem] = {}
@@ -105,7 +106,7 @@ def make_plan(request: Request) -> Iterator[Outcome]:
     found_any = any(reason is None for files in chosen.values() for reason in files.values())
     unmet = list(unmet_problems(request, visits, chosen, incomplete, not_yet))
     yield from unmet
-    if not found_any and not incomplete and not undecided:
+    if not (found_any or incomplete or undecided or nowhere):
         yield from why_nothing(request, visits, explained=bool(unmet))
     yield from _describe(visits, chosen, reader)
 
@@ -142,7 +143,7 @@ def _add_companions(
 
     def add(companion: Companion) -> None:
         visit, path = tree.locate(companion.path)
-        if request.selection.excludes(path, parse(path), companion=True):
+        if visit.selector.excludes(path, companion=True):
             return
         needing, needed_by = tree.locate(companion.companion_of)
         chosen[visit.root].setdefault(

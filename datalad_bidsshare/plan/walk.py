@@ -153,7 +153,13 @@ def _enter(
 
 def _visit(request: Request, root: Path, within: tuple[str, ...]) -> Visit:
     index = read_index(root)
-    selector = Selector(request.selection, within, bids_roots(index.paths), skip=request.has_query)
+    selector = Selector(
+        request.selection,
+        within,
+        bids_roots(index.paths),
+        skip=request.has_query,
+        mounted=_relative(root, request.root),
+    )
     return Visit(root, index, selector, list(selector.select(index.paths)), within=within)
 
 

@@ -9,6 +9,8 @@ __all__ = ["Names", "parents"]
 
 #: The character behind "/": everything below "a/" sorts before "a0".
 _AFTER_SLASH = chr(ord("/") + 1)
+#: As many files as most directories have, with all below them.
+_NEAR = 64
 
 
 class Names:
@@ -51,25 +53,30 @@ class Names:
         """
         found = self._files.get(directory)
         if found is None:
-            found = self._files[directory] = list(self._scan(directory))
+            found = self._files[directory] = self._scan(directory)
         return found
 
-    def _scan(self, directory: str) -> Iterator[str]:
+    def _scan(self, directory: str) -> list[str]:
         paths = self._paths
         prefix = f"{directory}/" if directory else ""
         skip = len(prefix)
-        at = bisect_left(paths, prefix)
-        while at < len(paths):
+        found: list[str] = []
+        at, end = bisect_left(paths, prefix), len(paths)
+        while at < end:
             path = paths[at]
             if not path.startswith(prefix):
-                return
+                break
             slash = path.find("/", skip)
             if slash < 0:
-                yield path
+                found.append(path)
                 at += 1
             else:
-                # Past the whole subdirectory in one step.
-                at = bisect_left(paths, path[:slash] + _AFTER_SLASH, at)
+                # Past the whole subdirectory in one step. Most are small: look near first.
+                behind = path[:slash] + _AFTER_SLASH
+                near = at + _NEAR
+                stop = near if near < end and paths[near] >= behind else end
+                at = bisect_left(paths, behind, at + 1, stop)
+        return found
 
     def below(self, directory: str) -> list[str]:
         """Give the paths of all files in a directory and its subdirectories."""

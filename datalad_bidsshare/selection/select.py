@@ -62,6 +62,9 @@ class Selector:
     skip
         Whether hidden and side directories are passed over, as for every
         query on entities or tables.
+    mounted
+        Where the dataset is mounted in the one that was given, if it is a
+        subdataset: path globs to exclude start there.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Selector:
         roots: frozenset[str] = frozenset({""}),
         *,
         skip: bool | None = None,
+        mounted: str = "",
     ) -> None:
         self._selection = selection
+        self._mounted = f"{mounted}/" if mounted else ""
         # '' names the dataset itself: it restricts nothing and names nothing inside.
         self._within = () if "" in within else tuple(within)
         self._named = tuple(w for w in within if w)
@@ -117,10 +122,14 @@ class Selector:
             return False
         if state != ((),) and not self._admits(path, base, state):
             return False
+        return not self.excludes(path)
+
+    def excludes(self, path: str, *, companion: bool = False) -> bool:
+        """Say whether a path is taken away; see :meth:`.filters.Selection.excludes`."""
         selection = self._selection
-        if selection.excluded or selection.excluded_globs:
-            return not selection.excludes(path, self.entities(path))
-        return True
+        if not (selection.excluded or selection.excluded_globs):
+            return False
+        return selection.excludes(self._mounted + path, self.entities(path), companion=companion)
 
     def entities(self, path: str) -> dict[str, str]:
         """Give a path's entities; inside a directory recording, the recording's."""
@@ -146,7 +155,10 @@ class Selector:
             or any(w.startswith(inside) for w in self._within)
         ):
             return False
-        if any(pattern.fullmatch(inside) for _, pattern in self._selection.excluded_globs):
+        if any(
+            pattern.fullmatch(self._mounted + inside)
+            for _, pattern in self._selection.excluded_globs
+        ):
             return False
         return bool(self._open(directory, on_the_way=True))
 

@@ -43,7 +43,7 @@ def annex_repo(root: Path, files: dict[bytes | str, bytes], tracked: dict[str, b
     root.mkdir(parents=True)
     git(root, "init", "-q")
     git(root, "annex", "init", "-q", "source")
-    for name, content in {**files, **tracked}.items():
+    for name, content in [*files.items(), *tracked.items()]:
         path = os.path.join(os.fsencode(root), os.fsencode(name))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as f:

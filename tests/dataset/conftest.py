@@ -41,8 +41,10 @@ for line in sys.stdin:
         if direction == "STORE":
             shutil.copyfile(file, here)
         else:
-            with open(os.path.join(store, "started-" + key), "w") as f:
+            started = os.path.join(store, "started-" + key)
+            with open(os.path.join(store, "new-" + key), "w") as f:
                 f.write(str(os.getpid()))
+            os.replace(os.path.join(store, "new-" + key), started)
             until = time.monotonic() + 60
             while os.path.exists(os.path.join(store, "hold-" + key)):
                 if time.monotonic() > until:

@@ -302,7 +302,6 @@ def test_reading_beneath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relati
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
 def test_objects_that_this_user_may_not_read(tmp_path: Path, for_nobody: Path) -> None:
     root = annex_repo(for_nobody / "ds", {"a.json": b"{}"}, {})
-    (info,) = infos(root)
     for path in (root / ".git" / "annex" / "objects").rglob("*"):
         if path.is_file():
             path.chmod(0o400)

@@ -374,7 +374,7 @@ def test_numbers_narrow_as_numbers() -> None:
      ("a*", "")],
 )  # fmt: skip
 def test_an_option_that_contradicts_the_only_query_is_an_error(there: Any, option: Any) -> None:
-    with pytest.raises(SelectionError, match="contradicts acquisition=.* of query 'q'"):
+    with pytest.raises(SelectionError, match=r"contradicts acquisition=.* of query 'q'"):
         build_selection(
             entities={"acq": option}, queries=[Query((build_filter("acq", there),), "q")]
         )
@@ -383,9 +383,7 @@ def test_an_option_that_contradicts_the_only_query_is_an_error(there: Any, optio
 @pytest.mark.parametrize(("key", "there", "option"), [("acq", "a*", "*b"), ("run", "1", "0?")])
 def test_patterns_that_cannot_be_joined_are_an_error(key: str, there: str, option: str) -> None:
     with pytest.raises(SelectionError, match="both patterns; give only one"):
-        build_selection(
-            entities={key: option}, queries=[Query((build_filter(key, there),), "q")]
-        )
+        build_selection(entities={key: option}, queries=[Query((build_filter(key, there),), "q")])
 
 
 def test_a_query_that_an_option_contradicts_drops_out_of_many() -> None:

@@ -1,0 +1,46 @@
+"""What the tests of the commands share: repositories that cost seconds to make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.conftest import Ria, _quiet_git, ria, slow_remote
+from tests.process_log import process_log
+from tests.raw_dataset import _fresh_raw_clone, raw, raw_clone
+from tests.superdatasets import copy_of, make_study
+
+__all__ = [
+    "Ria",
+    "_fresh_raw_clone",
+    "_quiet_git",
+    "process_log",
+    "raw",
+    "raw_clone",
+    "ria",
+    "slow_remote",
+]
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, _quiet_git: None) -> Path:
+    """The superdataset of `tests.superdatasets`, with all content. Not to be changed."""
+    root = tmp_path_factory.mktemp("study") / "study"
+    make_study(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def _fresh_clone(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import datalad.api as dl
+
+    target = tmp_path_factory.mktemp("fresh") / "clone"
+    dl.clone(str(study), str(target), result_renderer="disabled")
+    return target
+
+
+@pytest.fixture
+def study_clone(_fresh_clone: Path, tmp_path: Path) -> Path:
+    """A clone of the study: no subdataset is installed, no content is here."""
+    return copy_of(_fresh_clone, tmp_path / "clone")
