@@ -530,3 +530,27 @@ def test_a_path_that_contradicts_the_filter(study_clone: Path) -> None:
     assert not installed(study_clone)
     assert not files_of(records)
     assert len(failures(records)) == 1
+
+
+def test_a_subdataset_that_breaks_while_another_is_fetched(study_clone: Path) -> None:
+    bids_get(dataset=study_clone, subject=["01", "02"], recursive=True, dry_run=False, suffix="T1w")
+    broken = study_clone / "sub-02"
+    run = "ses-1/func/sub-02_ses-1_task-rest_bold.nii.gz"
+    git(broken, "annex", "unlock", "-q", run)
+    records = bids_get(
+        dataset=study_clone,
+        subject=["01", "02"],
+        suffix="bold",
+        recursive=True,
+        companions="none",
+        return_type="generator",
+    )
+    seen: dict[str, Record] = {}
+    for record in records:
+        assert record["relpath"] not in seen
+        seen[record["relpath"]] = record
+        # Planned is all by now: git-annex will be asked about the pointer in here, in vain.
+        (broken / ".git" / "config").write_text("[no config")
+    assert {seen[path]["status"] for path in rest_runs("01")} == {"ok"}
+    assert {seen[path]["status"] for path in rest_runs("02")} == {"error"}
+    assert "config" in str(seen[f"sub-02/{run}"]["message"])
