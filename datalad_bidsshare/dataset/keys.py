@@ -31,6 +31,7 @@ _KEY = re.compile(
 # Only on Windows does git-annex take backslashes for separators.
 _SEPARATOR = r"[/\\]" if os.name == "nt" else "/"
 _OBJECT_DIRECTORY = re.compile(f"{_SEPARATOR}annex{_SEPARATOR}objects{_SEPARATOR}")
+_ESCAPED = frozenset("&%:/")
 _ESCAPES = {"&a": "&", "&s": "%", "&c": ":", "%": "/"}
 _MORE_LINES = re.compile(rb"(?:/annex/[^\n]*\n)+")
 # git-annex's own alphabet for directories that differ in more than case
@@ -45,6 +46,8 @@ def bytesize_of_key(key: str) -> int | None:
 
 def key_of_file(name: str) -> str | None:
     """Give the key that a file name in the object directory stands for, or None."""
+    if _ESCAPED.isdisjoint(name):
+        return name if _KEY.fullmatch(name) else None
     key = re.sub("&[asc]|%", lambda m: _ESCAPES[m[0]], name)
     return key if _KEY.fullmatch(key) and file_of_key(key) == name else None
 

@@ -56,6 +56,8 @@ class _Annex:
         self.root = root
         annex = annex_directory(root)
         self.objects = annex / "objects" if annex is not None else None
+        # Joined as bytes: thousands of look-ups should not encode it each time.
+        self._beneath = os.fsencode(self.objects or root) + b"/"
 
     def find(self, info: FileInfo) -> str | None:
         """Give an object's path below `annex/objects`, or None when it is not seen there."""
@@ -75,7 +77,7 @@ class _Annex:
 
     def _holds(self, path: str) -> bool:
         try:
-            return stat.S_ISREG(os.lstat(encode_path(self.objects or self.root, path)).st_mode)
+            return stat.S_ISREG(os.lstat(self._beneath + encode(path)).st_mode)
         except OSError:
             return False
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_bidsshare.dataset.content import free_space
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.presence import annex_directory
+from datalad_bidsshare.dataset.space import free_space
 from datalad_bidsshare.plan.outcome import DatasetPlan, Problem
 from datalad_bidsshare.report.sizes import human_bytes
 

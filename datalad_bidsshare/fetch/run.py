@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from datalad_bidsshare.dataset.content import get
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.fetch.progress import counted_files
 from datalad_bidsshare.fetch.remote import unknown_remote
@@ -107,6 +106,8 @@ def _transfer(
     recorder: Recorder, request: Request, plan: DatasetPlan, count: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
     from datalad.distribution.dataset import Dataset
+
+    from datalad_bidsshare.dataset.transfer import get
 
     wanted: dict[str, PlannedFile] = {}
     for planned in plan.files:

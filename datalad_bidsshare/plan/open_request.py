@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from datalad_bidsshare.plan.request import Request
-from datalad_bidsshare.selection.companions import Level
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.params import read_selection
+
+if TYPE_CHECKING:
+    from datalad_bidsshare.selection.companions import Level
 
 __all__ = ["open_request"]
 
@@ -70,7 +72,7 @@ def open_request(
         where=where,
         paths=tuple(p for p in asked.values() if p is not None),
         outside=tuple(p for p, inside in asked.items() if inside is None),
-        companions=cast(Level, companions),
+        companions=cast("Level", companions),
         recursive=bool(recursive),
         recursion_limit=recursion_limit,
         dry_run=bool(dry_run),

@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from datalad_bidsshare.dataset.blobs import FileInfo
-from datalad_bidsshare.dataset.content import GetResult
 
-__all__ = ["DatasetPlan", "Outcome", "PlannedFile", "Problem", "Subdataset"]
+if TYPE_CHECKING:
+    from datalad_bidsshare.dataset.transfer import GetResult
+
+__all__ = ["DatasetPlan", "Outcome", "PlannedFile", "Problem", "Reason", "Subdataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a companion is in a plan.
+
+    Attributes
+    ----------
+    companion_of
+        Absolute path of a selected file that needs it.
+    name
+        What it is to that file (``sidecar``, ``events``, ``root``, ...).
+    """
+
+    companion_of: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +41,8 @@ class PlannedFile:
         What the dataset says of it; its path is relative to its own dataset.
     entities
         What its name says.
-    companion_of
-        Absolute path of a file that it rides along with; None if it was asked for.
     reason
-        Why it rides along (``sidecar``, ``events``, ``root``, ...), or None.
+        Why it rides along; None if it was asked for.
     present
         Whether its content is here.
     fetched
@@ -35,8 +51,7 @@ class PlannedFile:
 
     info: FileInfo
     entities: Mapping[str, str]
-    companion_of: str | None
-    reason: str | None
+    reason: Reason | None
     present: bool
     fetched: GetResult | None = None
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datalad_bidsshare.dataset.blobs import FileInfo, describe
-from datalad_bidsshare.dataset.content import GetResult, get
 from datalad_bidsshare.dataset.presence import read_content
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.plan.walk import Visit
+
+if TYPE_CHECKING:
+    from datalad_bidsshare.dataset.transfer import GetResult
 
 __all__ = ["ContentReader"]
 
@@ -58,6 +61,8 @@ class ContentReader:
         more = f" and {len(infos) - 3} more" if len(infos) > 3 else ""
         lgr.info("Fetching what the selection depends on: %s%s", shown, more)
         from datalad.distribution.dataset import Dataset
+
+        from datalad_bidsshare.dataset.transfer import get
 
         request = self._request
         for result in get(Dataset(root), infos, jobs=request.jobs, source=request.source):

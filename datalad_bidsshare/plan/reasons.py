@@ -52,17 +52,26 @@ def unmet_problems(
     request: Request,
     visits: list[Visit],
     chosen: Mapping[Path, Mapping[str, object | None]],
-    incomplete: bool,
-    not_yet: list[Subdataset],
+    hidden: list[Problem | Subdataset],
 ) -> Iterator[Problem]:
     """Report listed values that occur nowhere in what was searched.
 
     A value that does occur, but not together with the others, is no typing
     error: it is not reported. Neither is one that may occur in subdatasets
     that a dry run does not install.
+
+    Parameters
+    ----------
+    request, visits
+        What was asked, and what was looked into.
+    chosen
+        By dataset: the files selected so far, those asked for with None.
+    hidden
+        Subdatasets that could not be looked into.
     """
     unmet = unmet_values(request.selection, _selected_entities(visits, chosen))
     by_root = {visit.root: visit for visit in visits}
+    not_yet = [h for h in hidden if isinstance(h, Subdataset) and h.status == "planned"]
     for subdataset in not_yet:
         said = by_root[subdataset.parent].selector.directory_entities(
             subdataset.path.relative_to(subdataset.parent).as_posix()
@@ -77,7 +86,7 @@ def unmet_problems(
             yield Problem(
                 request.root,
                 "impossible",
-                _unknown_value(wanted, value, labels, incomplete),
+                _unknown_value(wanted, value, labels, bool(hidden)),
                 "value",
             )
 

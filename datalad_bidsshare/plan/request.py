@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datalad_bidsshare.selection.companions import Level
-from datalad_bidsshare.selection.conditions import Where
 from datalad_bidsshare.selection.filters import Selection
+
+if TYPE_CHECKING:
+    from datalad_bidsshare.selection.companions import Level
+    from datalad_bidsshare.selection.conditions import Where
 
 __all__ = ["Request"]
 

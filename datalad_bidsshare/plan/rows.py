@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
+from datalad_bidsshare.plan.outcome import Problem
 from datalad_bidsshare.plan.reading import ContentReader
+from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.plan.tree import BidsTree
 from datalad_bidsshare.plan.walk import Visit
 from datalad_bidsshare.selection.companions import bids_root
@@ -15,34 +17,41 @@ from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.names import parents
 from datalad_bidsshare.selection.tables import RowFilter, TableUnavailableError
 
-__all__ = ["SubjectGate", "rows_that_match"]
+__all__ = ["RowSelection"]
 
 
-class SubjectGate:
-    """Says which subjects' subdatasets are worth a look, before they are installed.
+class RowSelection:
+    """Keeps the files whose rows fulfil the condition of a request.
 
-    Goes by the participants.tsv of the dataset that registers them. Whatever
-    that cannot tell stays open.
-
-    Attributes
+    Parameters
     ----------
-    undecided
-        Where tables are absent and could not, or must not, be fetched.
+    request
+        What is wanted.
+    where
+        Its condition.
+    reader
+        Reads the tables.
     """
 
-    def __init__(self, where: Where, reader: ContentReader) -> None:
+    def __init__(self, request: Request, where: Where, reader: ContentReader) -> None:
+        self._request = request
         self._where = where
         self._reader = reader
-        self._filters: dict[int, RowFilter | None] = {}
-        self.undecided: list[tuple[BidsTree, TableUnavailableError]] = []
+        self._subjects: dict[int, RowFilter | None] = {}
+        #: Where tables are absent and could not, or must not, be fetched.
+        self._undecided: list[tuple[BidsTree, TableUnavailableError]] = []
 
-    def __call__(self, visit: Visit, subject: str) -> bool:
-        """Say whether files of a subject could be kept."""
+    def subject_may_match(self, visit: Visit, subject: str) -> bool:
+        """Say whether a subject's subdataset is worth a look, before it is installed.
+
+        Goes by the participants.tsv of the dataset that registers it. Whatever
+        that cannot tell stays open.
+        """
         while not visit.is_own_bids_dataset and visit.parent is not None:
             visit = visit.parent
-        if id(visit) not in self._filters:
-            self._filters[id(visit)] = self._prepare(visit)
-        rows = self._filters[id(visit)]
+        if id(visit) not in self._subjects:
+            self._subjects[id(visit)] = self._prepare(visit)
+        rows = self._subjects[id(visit)]
         return rows is None or rows.may_keep_subject(subject)
 
     def _prepare(self, visit: Visit) -> RowFilter | None:
@@ -59,43 +68,66 @@ class SubjectGate:
                 more_tables=True,
             )
         except TableUnavailableError as error:
-            self.undecided.append((tree, error))
+            self._undecided.append((tree, error))
             return None
         except SelectionError:
             # A broken table: the same is met, and told, once the files are listed.
             return None
         return rows
 
+    def matches(self, tree: BidsTree) -> list[tuple[str, Visit, str]]:
+        """Give the selected files of a tree whose rows fulfil the condition.
 
-def rows_that_match(
-    tree: BidsTree, where: Where, reader: ContentReader
-) -> Iterator[tuple[str, Visit, str]]:
-    """Give the selected files of a tree whose rows fulfil a condition.
+        None of them, if a table that decides cannot be had; see `undecided`.
 
-    A BIDS dataset without a participants.tsv, as derivatives often are, goes
-    by the next one around it.
+        Raises
+        ------
+        SelectionError
+            If a column is unknown, or a table is broken.
+        """
+        try:
+            return list(self._kept(tree))
+        except TableUnavailableError as error:
+            self._undecided.append((tree, error))
+            return []
 
-    Raises
-    ------
-    SelectionError
-        If a column is unknown, or a table is broken or cannot be had.
-    """
-    by_root: dict[str, list[tuple[str, Visit, str]]] = defaultdict(list)
-    for match in tree.matches():
-        by_root[bids_root(match[0], tree.names)].append(match)
-    for root, matches in by_root.items():
-        entities = {m[0]: m[1].selector.entities(m[2]) for m in matches}
-        pairs = {(e.get("subject"), e.get("session")) for e in entities.values()}
-        home, base = _tables_of(tree, root)
-        rows = RowFilter(where, base)
-        rows.prepare(home.names, partial(home.read, reader), pairs)
-        for match in matches:
-            if rows.keeps(match[0], entities[match[0]]):
-                yield match
+    def _kept(self, tree: BidsTree) -> Iterator[tuple[str, Visit, str]]:
+        by_root: dict[str, list[tuple[str, Visit, str]]] = defaultdict(list)
+        for match in tree.matches():
+            by_root[bids_root(match[0], tree.names)].append(match)
+        for root, matches in by_root.items():
+            entities = {m[0]: m[1].selector.entities(m[2]) for m in matches}
+            pairs = {(e.get("subject"), e.get("session")) for e in entities.values()}
+            home, base = _tables_of(tree, root)
+            rows = RowFilter(self._where, base)
+            rows.prepare(home.names, partial(home.read, self._reader), pairs)
+            for match in matches:
+                if rows.keeps(match[0], entities[match[0]]):
+                    yield match
+
+    def undecided(self) -> list[Problem]:
+        """Report, once each, the tables without which it is unknown what matches."""
+        what = "would be fetched first" if self._request.dry_run else "could not be fetched"
+        problems = {}
+        for tree, error in self._undecided:
+            for path in error.paths:
+                visit, inner = tree.locate(path)
+                problems[visit.root / inner] = Problem(
+                    visit.root / inner,
+                    "impossible",
+                    f"--where needs this table, whose content is absent; it {what}. "
+                    "Which files match is unknown until then",
+                    "table",
+                )
+        return list(problems.values())
 
 
 def _tables_of(tree: BidsTree, root: str) -> tuple[BidsTree, str]:
-    """Find the nearest BIDS root, from one outwards, that has participants."""
+    """Find the nearest BIDS root, from one outwards, that has participants.
+
+    A BIDS dataset without a participants.tsv, as derivatives often are, goes
+    by the next one around it.
+    """
     home: BidsTree | None = tree
     start = root
     while home is not None:

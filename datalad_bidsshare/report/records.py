@@ -66,9 +66,9 @@ class Recorder:
         }
         if info.key is not None:
             record["key"] = info.key
-        if planned.companion_of is not None:
-            record["companion_of"] = self._relative(planned.companion_of)
-            record["companion_reason"] = planned.reason
+        if planned.reason is not None:
+            record["companion_of"] = self._relative(planned.reason.companion_of)
+            record["companion_reason"] = planned.reason.name
         if message:
             # Text, not a format with arguments: that is what -f json shows as it is.
             record["message"] = message

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
 
 from datalad_bidsshare.selection.vocabulary import (
     Entity,
@@ -58,14 +57,16 @@ class Parser:
     """
 
     def __init__(self, definitions: Vocabulary) -> None:
-        self._any: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-        self._first: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-        self._inside: list[tuple[str, str, re.Pattern[str]]] = []
+        # Patterns are kept as text: of a hundred, a dataset needs a dozen, and
+        # `re` remembers those it has compiled.
+        self._any: dict[str, list[tuple[str, str]]] = {}
+        self._first: dict[str, list[tuple[str, str]]] = {}
+        self._inside: list[tuple[str, str, str]] = []
         #: Entities read from the whole path: (name, literal it needs, pattern).
-        self._whole: list[tuple[str, str, re.Pattern[str]]] = []
+        self._whole: list[tuple[str, str, str]] = []
         self._datatypes = definitions.datatypes
         self._definitions = definitions
-        self._patterns = {e.name: re.compile(e.pattern) for e in definitions.entities.values()}
+        self._patterns = {e.name: e.pattern for e in definitions.entities.values()}
         for entity in definitions.entities.values():
             self._classify(entity)
         #: Entities that only the whole path can tell (``from``, ``fmap``, ...).
@@ -82,15 +83,14 @@ class Parser:
         for form, table in ((_ANY_TOKEN, self._any), (_FIRST_TOKEN, self._first)):
             if found := form.fullmatch(pattern):
                 key, label = found.groups()
-                value = re.compile(rf"{key}-({label})")
-                table.setdefault(key, []).append((name, value))
+                table.setdefault(key, []).append((name, rf"{key}-({label})"))
                 return
         if found := _IN_TOKEN.fullmatch(pattern):
-            self._inside.append((name, f"{found[1]}-", re.compile(pattern)))
+            self._inside.append((name, f"{found[1]}-", pattern))
             return
         tail = pattern.rstrip("$") if "|" in pattern else pattern.rstrip("$)")
         literal = _TRAILING_LITERAL.search(tail)
-        self._whole.append((name, literal[0] if literal else "", re.compile(pattern)))
+        self._whole.append((name, literal[0] if literal else "", pattern))
 
     def parse(self, path: str) -> dict[str, str]:
         """Give the entities of one path; see :func:`parse`."""
@@ -101,14 +101,15 @@ class Parser:
         self._add_tokens(found, base.split("_"))
         self._add_name_parts(found, base)
         for name, literal, pattern in self._whole:
-            if literal in path and (match := pattern.search("/" + path)):
+            if literal in path and (match := re.search(pattern, "/" + path)):
                 found[name] = match[1].removeprefix("/")
         return found
 
     def directory(self, dirname: str) -> Mapping[str, str]:
         """Give the entities that a directory settles for all files in it.
 
-        The leftmost match counts in pybids, so a directory outvotes the name.
+        The leftmost match counts in pybids, so a directory outvotes the name. The answer is
+        remembered: do not change it.
         """
         try:
             return self._directories[dirname]
@@ -129,8 +130,8 @@ class Parser:
                     found.setdefault(name, value)
         if len(self._directories) > _CACHE_LIMIT:
             self._directories.clear()
-        frozen = self._directories[dirname] = MappingProxyType(found)
-        return frozen
+        self._directories[dirname] = found
+        return found
 
     def _component(self, component: str) -> Pairs:
         """Give the entities of one component of a directory, and remember them."""
@@ -160,7 +161,7 @@ class Parser:
         return value and value.removeprefix("/")
 
     def _search(self, name: str, text: str) -> str | None:
-        found = self._patterns[name].search(text)
+        found = re.search(self._patterns[name], text)
         return found[1] if found else None
 
     def _parse_literally(self, path: str) -> dict[str, str]:
@@ -190,17 +191,17 @@ class Parser:
         self,
         cache: dict[str, Pairs],
         token: str,
-        tables: Iterable[Mapping[str, list[tuple[str, re.Pattern[str]]]]],
+        tables: Iterable[Mapping[str, list[tuple[str, str]]]],
     ) -> Pairs:
         pairs: list[tuple[str, str]] = []
         key, dash, _ = token.partition("-")
         if dash:
             for table in tables:
                 for name, pattern in table.get(key, ()):
-                    if match := pattern.match(token):
+                    if match := re.match(pattern, token):
                         pairs.append((name, match[1]))
             for name, literal, pattern in self._inside:
-                if literal in token and (match := pattern.search(token)):
+                if literal in token and (match := re.search(pattern, token)):
                     pairs.append((name, match[1]))
         if len(cache) > _CACHE_LIMIT:
             cache.clear()

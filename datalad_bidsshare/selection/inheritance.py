@@ -172,10 +172,10 @@ class Table:
 class _Reader:
     """Reads the entities of names in one directory, each prefix once."""
 
-    __slots__ = ("_found", "_own")
+    __slots__ = ("_directory", "_found")
 
     def __init__(self, directory: str) -> None:
-        self._own = parser().directory(directory)
+        self._directory = directory
         self._found: dict[str, Entities] = {}
 
     def entities(self, prefix: str, path: str) -> Entities:
@@ -191,7 +191,7 @@ class _Reader:
             else:
                 # A directory outvotes the name, as pybids takes the first match.
                 labels = parser().name(prefix)
-                labels.update(self._own)
+                labels.update(parser().directory(self._directory))
             found = _comparable(labels)
             if "xfm" not in path:
                 self._found[prefix] = found
@@ -255,7 +255,7 @@ class Folder:
         #: within a dataset is its own (BIDS "Storage of derived datasets").
         self.root = path
         self._above: tuple[Folder, ...] = ()
-        if above is not None and f"{path}/dataset_description.json" not in names:
+        if above is not None and f"{path}/dataset_description.json" not in names.files_in(path):
             self.root = above.root
             self._above = above.levels
         #: The directory recording that this lies in, if any.

@@ -11,6 +11,8 @@ __all__ = ["Names", "parents"]
 _AFTER_SLASH = chr(ord("/") + 1)
 #: As many files as most directories have, with all below them.
 _NEAR = 64
+#: How many directories are remembered before the memory is emptied.
+_MOST_DIRECTORIES = 4096
 
 
 class Names:
@@ -53,6 +55,8 @@ class Names:
         """
         found = self._files.get(directory)
         if found is None:
+            if len(self._files) >= _MOST_DIRECTORIES:
+                self._files.clear()
             found = self._files[directory] = self._scan(directory)
         return found
 

@@ -215,8 +215,10 @@ class Selector:
             else:
                 if not left:
                     return ((),)
-                remaining.append(tuple(left))
-        return tuple(remaining)
+                remaining.append(filters if len(left) == len(filters) else tuple(left))
+        state = tuple(remaining)
+        # Kept for every directory: the same object costs nothing.
+        return self._queries if state == self._queries else state
 
     def _admits(self, path: str, base: str, state: _Remaining) -> bool:
         own = self._parser.name(base)

@@ -218,7 +218,8 @@ def test_stopping_early_leaves_no_process(tmp_path: Path) -> None:
 def test_works_without_datalad() -> None:
     code = (
         "import sys; import datalad_bidsshare.dataset.listing, datalad_bidsshare.dataset.blobs; "
-        "import datalad_bidsshare.dataset.content, datalad_bidsshare.dataset.hierarchy; "
+        "import datalad_bidsshare.dataset.presence, datalad_bidsshare.dataset.transfer; "
+        "import datalad_bidsshare.dataset.hierarchy; "
         "print([m for m in sys.modules if m == 'datalad' or m.startswith('datalad.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

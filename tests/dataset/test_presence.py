@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.beneath import read_beneath
-from datalad_bidsshare.dataset.content import annex_directory, present, read_content
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.presence import annex_directory, present, read_content
 from tests.process_log import ProcessLog
 
 from .builders import annex_repo, clone_of, drop_objects, git, infos
@@ -307,7 +307,7 @@ def test_objects_that_this_user_may_not_read(tmp_path: Path, for_nobody: Path) -
             path.chmod(0o400)
     code = (
         "import sys; from pathlib import Path; "
-        "from datalad_bidsshare.dataset.content import read_content, present; "
+        "from datalad_bidsshare.dataset.presence import read_content, present; "
         "from datalad_bidsshare.dataset.blobs import describe; "
         "from datalad_bidsshare.dataset.listing import read_index; root = Path(sys.argv[1]); "
         "i = list(describe(root, read_index(root).entries())); "

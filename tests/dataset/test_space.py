@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.dataset.content import DEFAULT_RESERVE, free_space, parse_size
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.space import DEFAULT_RESERVE, free_space, parse_size
 
 from .builders import git
 

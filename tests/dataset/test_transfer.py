@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from datalad_bidsshare.dataset.content import GetResult, default_jobs, get, present
+from datalad_bidsshare.dataset.presence import present
+from datalad_bidsshare.dataset.transfer import GetResult, default_jobs, get
 from tests.process_log import ProcessLog
 
 from .builders import HOSTILE_NAMES, annex_repo, clone_of, drop_objects, git, infos, objects_of
@@ -335,7 +336,7 @@ def test_a_killed_process_leaves_no_orphan_and_can_resume(
         hold.touch()
     code = (
         "import sys; from pathlib import Path; from datalad.distribution.dataset import Dataset\n"
-        "from datalad_bidsshare.dataset.content import get\n"
+        "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); infos = describe(root, read_index(root).entries())\n"
@@ -451,7 +452,7 @@ def test_somebody_elses_read_only_dataset(for_nobody: Path, home_is_writable: bo
     code = (
         "import sys, json; from pathlib import Path\n"
         "from datalad.distribution.dataset import Dataset\n"
-        "from datalad_bidsshare.dataset.content import get\n"
+        "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); infos = describe(root, read_index(root).entries())\n"
@@ -500,7 +501,7 @@ def test_git_annex_is_missing(clone: Path, tmp_path: Path, monkeypatch: pytest.M
     (programs / "git").symlink_to(real)
     code = (
         "import sys; from pathlib import Path; from datalad.distribution.dataset import Dataset\n"
-        "from datalad_bidsshare.dataset.content import get\n"
+        "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); index = read_index(root)\n"

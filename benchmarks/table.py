@@ -1,0 +1,137 @@
+"""What must be reached, and the table that says whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.measure import Comparison
+
+__all__ = ["Faster", "Reach", "Row", "Within", "render"]
+
+_MEGA = 1_000_000
+_HEAD = ("work", "here", "peer", "ratio of wall times", "of CPU times", "reach", "met")
+
+
+@dataclass(frozen=True, slots=True)
+class Faster:
+    """At least so many times less wall time than the peer."""
+
+    factor: float
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """Give how many times more the peer takes."""
+        return peer / ours
+
+    def is_met(self, found: Comparison) -> bool:
+        """Say whether the medians keep to it."""
+        return self.ratio(*found.median("wall")) >= self.factor
+
+    def __str__(self) -> str:
+        return f"≥ {self.factor:g}x faster"
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """At most so many times the wall time of the peer.
+
+    Attributes
+    ----------
+    factor
+        Of the peer's wall time.
+    plus
+        Seconds that come on top.
+    rss
+        Bytes of resident memory that must not be reached, or None.
+    """
+
+    factor: float
+    plus: float = 0
+    rss: int | None = None
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """Give how many times more we take."""
+        return ours / peer
+
+    def is_met(self, found: Comparison) -> bool:
+        """Say whether the medians keep to it."""
+        ours, peer = found.median("wall")
+        if ours > peer * self.factor + self.plus:
+            return False
+        return self.rss is None or max(cost.rss for cost in found.ours) < self.rss
+
+    def __str__(self) -> str:
+        text = f"≤ {self.factor:g}x"
+        if self.plus:
+            text += f" + {self.plus:g} s"
+        if self.rss is not None:
+            text += f", < {self.rss / _MEGA:.0f} MB"
+        return text
+
+
+Reach = Faster | Within
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    work
+        What was done.
+    peer
+        By whom else.
+    reach
+        What must be reached.
+    found
+        What was measured; None when the peer is not installed.
+    """
+
+    work: str
+    peer: str
+    reach: Reach
+    found: Comparison | None
+
+    def cells(self, *, judged: bool) -> tuple[str, ...]:
+        """Give the cells of the table's line."""
+        found, reach = self.found, self.reach
+        if found is None:
+            return self.work, "", f"{self.peer}: not installed", "", "", str(reach), "not run"
+        wall, cpu, rss = (found.median(q) for q in ("wall", "cpu", "rss"))
+        pairs = sorted(reach.ratio(ratio, 1) for ratio in found.pair_ratios)
+        return (
+            self.work,
+            _cost(wall[0], cpu[0], rss[0]),
+            f"{self.peer}: {_cost(wall[1], cpu[1], rss[1])}",
+            f"{_short(reach.ratio(*wall))} ({_short(pairs[0])} to {_short(pairs[-1])})",
+            _short(reach.ratio(*cpu)),
+            str(reach),
+            ("yes" if reach.is_met(found) else "NO") if judged else "-",
+        )
+
+
+def _cost(wall: float, cpu: float, rss: float) -> str:
+    return f"{_short(wall)} s, CPU {_short(cpu)}, {rss / _MEGA:.0f} MB"
+
+
+def _short(number: float) -> str:
+    return f"{number:.3f}" if number < 1 else f"{number:.2f}" if number < 10 else f"{number:.1f}"
+
+
+def render(rows: Iterable[Row], *, judged: bool) -> Iterator[str]:
+    """Give the lines of a Markdown table.
+
+    Parameters
+    ----------
+    rows
+        What was measured.
+    judged
+        Whether to say what is met: not for sizes that only show that it works.
+    """
+    lines = [_HEAD, *(row.cells(judged=judged) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for at, cells in enumerate(lines):
+        yield "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
+        if at == 0:
+            yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
