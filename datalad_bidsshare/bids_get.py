@@ -94,11 +94,9 @@ class BidsGet(Interface):
 
     _examples_ = [
         dict(
-            text="See how much it would be: T1w images and resting state BOLD of two subjects "
-            "(the task may be absent, as in T1w images, or 'rest')",
-            code_cmd="datalad bids-get --sub 01,02 --suffix T1w,bold --task ,rest --dry-run",
-            code_py="bids_get(subject=['01', '02'], suffix=['T1w', 'bold'], task=['', 'rest'], "
-            "dry_run=True)",
+            text="See how much the T1w and BOLD images of two subjects would be",
+            code_cmd="datalad bids-get --sub 01,02 --suffix T1w,bold --dry-run",
+            code_py="bids_get(subject=['01', '02'], suffix=['T1w', 'bold'], dry_run=True)",
         ),
         dict(
             text="Get the resting state BOLD images of three subjects and all they need",
@@ -182,7 +180,7 @@ class BidsGet(Interface):
                 recursive=recursive,
                 recursion_limit=recursion_limit,
                 jobs=jobs,
-                source=from_,
+                remote=from_,
                 dry_run=dry_run,
             ),
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.platforms import POSIX
+
 _WRAPPER = """#!/bin/sh
 printf '%s\\n' "{name} $*" >> '{log}'
 exec '{real}' "$@"
@@ -46,6 +48,8 @@ def process_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pro
 
     Processes that git starts as parts of itself from its own directory are not seen.
     """
+    if not POSIX:
+        pytest.skip("needs a system that runs shell scripts as programs")
     log = tmp_path / "processes.log"
     log.touch()
     wrappers = tmp_path / "wrappers"

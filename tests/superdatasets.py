@@ -161,5 +161,5 @@ def by_status(records: list[Record]) -> dict[str, set[str]]:
     """Give the paths of all records by status."""
     found: dict[str, set[str]] = {}
     for record in records:
-        found.setdefault(record["status"], set()).add(record["relpath"])
+        found.setdefault(record["status"], set()).add(record.get("relpath", "."))
     return found

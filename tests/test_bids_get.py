@@ -344,7 +344,8 @@ def test_a_table_that_is_needed_is_fetched_first(inside: Path) -> None:
         cwd=inside,
     )
     assert "Fetching what the selection depends on: participants.tsv" in err
-    assert "1 file, 1 fetched (4.2 kB)" in out
+    # the table has come too: that is told, although it was not asked for
+    assert "2 files, 2 fetched" in out
     assert present(inside) == {old, "participants.tsv"}
     assert by_status(bids_get(**arguments)) == {"notneeded": {old}}
 

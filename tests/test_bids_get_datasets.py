@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,13 +18,16 @@ import pytest
 from datalad_bidsshare.dataset.keys import object_paths
 from tests.dataset.builders import (
     HOSTILE_NAMES,
+    PATIENCE,
     annex_repo,
     clone_of,
     drop_objects,
     git,
     objects_of,
+    wait_for,
 )
 from tests.dataset.conftest import Ria
+from tests.platforms import needs_posix, needs_symlinks
 from tests.process_log import ProcessLog
 from tests.superdatasets import (
     DATALAD,
@@ -171,6 +173,7 @@ def test_a_clone_in_which_git_annex_never_ran(raw: Path, tmp_path: Path) -> None
     assert content_of(clone, BOLD[2]) == CONTENT[BOLD[2]]
 
 
+@needs_symlinks
 def test_ria_clones(ria: Ria, tmp_path: Path) -> None:
     import datalad.api as dl
 
@@ -179,11 +182,12 @@ def test_ria_clones(ria: Ria, tmp_path: Path) -> None:
     dl.clone(ria.url, str(ephemeral), reckless="ephemeral", **quiet)
     assert (ephemeral / ".git/annex").is_symlink()
     before = sorted(ria.store.rglob("*"))
+    # The work tree of an unlocked file may hold a pointer until git-annex fills it.
+    filled = content_of(ephemeral, "b.nii") is not None
     records = bids_get(["a.nii", "b.nii"], dataset=dl.Dataset(str(ephemeral)))
     locked, unlocked = files_of(records)["a.nii"], files_of(records)["b.nii"]
     assert locked["status"] == "notneeded"
-    # The work tree of an unlocked file holds a pointer until git-annex fills it.
-    assert unlocked["status"] in ("ok", "notneeded")
+    assert unlocked["status"] == ("notneeded" if filled else "ok")
     assert content_of(ephemeral, "a.nii") == b"A" * 1000
     assert content_of(ephemeral, "b.nii") == b"B" * 2000
     assert set(statuses(bids_get(dataset=ephemeral)).values()) == {"notneeded"}
@@ -202,6 +206,7 @@ def test_a_detached_head(clone: Path) -> None:
     assert git(clone, "rev-parse", "--abbrev-ref", "HEAD") == "HEAD\n"
 
 
+@needs_symlinks
 def test_a_second_work_tree(clone: Path, tmp_path: Path) -> None:
     git(clone, "worktree", "add", "-q", str(tmp_path / "second"))
     records = bids_get(dataset=tmp_path / "second", subject="01", companions="none")
@@ -228,6 +233,7 @@ def test_names_above_the_dataset_say_nothing(raw: Path, tmp_path: Path) -> None:
         assert {r["status"] for r in records} == {"impossible"}
 
 
+@needs_symlinks
 def test_a_dataset_reached_through_a_link(clone: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(clone)
@@ -237,6 +243,7 @@ def test_a_dataset_reached_through_a_link(clone: Path, tmp_path: Path) -> None:
     assert records[0]["path"] == str(link / BOLD[0])
 
 
+@needs_symlinks
 def test_links_that_are_not_git_annexs(raw: Path, tmp_path: Path) -> None:
     root = copy_of(raw, tmp_path / "links")
     (root / "sub-01/func/sub-01_task-rest_sbref.nii.gz").symlink_to("nowhere")
@@ -280,15 +287,24 @@ def test_names_of_every_kind(hostile: Path, tmp_path: Path) -> None:
 def test_names_of_every_kind_on_the_command_line(hostile: Path, tmp_path: Path) -> None:
     clone = clone_of(hostile, tmp_path / "clone")
     git(clone, "remote", "set-url", "origin", str(tmp_path / "nowhere"))
-    command = [str(DATALAD), "bids-get", "--suffix", "bold"]
-    shown = subprocess.run(
-        command, cwd=clone, capture_output=True, text=True, errors="replace", check=False
-    )
-    # What cannot be had is shown, whatever its name, and that is all that goes wrong.
-    assert shown.returncode == 1
-    assert "Traceback" not in shown.stderr
-    assert f"{len(HOSTILE_NAMES)} could not be had" in shown.stdout
-    assert "percent%&colon:_bold.nii.gz" in shown.stdout
+
+    def ended(*options: str) -> str:
+        command = [str(DATALAD), *options, "bids-get", "--suffix", "bold", "--companions", "none"]
+        done = subprocess.run(
+            command, cwd=clone, capture_output=True, text=True, errors="replace", check=False
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    # What cannot be had is told, whatever its name, and that is all that goes wrong. To a person
+    # the first ones are, and how many there are.
+    assert f"{len(HOSTILE_NAMES)} could not be had" in ended()
+    told = {r["relpath"]: r["status"] for r in map(json.loads, ended("-f", "json").splitlines())}
+    assert told == {
+        **dict.fromkeys(map(os.fsdecode, HOSTILE_NAMES), "error"),
+        "task-rest_bold.json": "notneeded",
+    }
     git(clone, "remote", "set-url", "origin", str(hostile))
     # A name with a leading dash can be given after '--'.
     got = subprocess.run(
@@ -511,6 +527,7 @@ def held(
     return root, store, holds
 
 
+@needs_posix
 def test_records_come_while_transfers_are_under_way(held: tuple[Path, Path, list[Path]]) -> None:
     root, _, holds = held
     holds[2].touch()
@@ -542,13 +559,6 @@ def processes_in(*directories: Path) -> dict[int, str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 @pytest.mark.parametrize("whom", ["the command", "the terminal's processes"])
 def test_ctrl_c_leaves_nothing_behind_but_what_came(
@@ -570,13 +580,12 @@ def test_ctrl_c_leaves_nothing_behind_but_what_came(
         process.send_signal(signal.SIGINT)
     else:
         os.killpg(process.pid, signal.SIGINT)
-    began = time.monotonic()
-    _, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 10
+    # It does not wait for the transfer, which is held.
+    _, err = process.communicate(timeout=PATIENCE / 2)
     assert process.returncode not in (0, None)
     assert b"Traceback" not in err, err
     # Of git-annex nothing runs any more; the remote's own program ends with the pipe it reads.
-    wait_for(lambda: not [t for t in processes_in(root).values() if "slowtest" not in t], 2)
+    wait_for(lambda: not [t for t in processes_in(root).values() if "slowtest" not in t])
     holds[2].unlink()
     wait_for(lambda: not processes_in(root))
     records = bids_get(dataset=root, suffix="bold", companions="none")
@@ -584,6 +593,8 @@ def test_ctrl_c_leaves_nothing_behind_but_what_came(
     assert content_of(root, BOLD[2]) == CONTENT[BOLD[2]]
 
 
+@needs_posix
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 def test_a_generator_that_is_closed_early(held: tuple[Path, Path, list[Path]]) -> None:
     root, _, holds = held
     holds[2].touch()
@@ -596,6 +607,7 @@ def test_a_generator_that_is_closed_early(held: tuple[Path, Path, list[Path]]) -
     holds[2].unlink()
 
 
+@needs_posix
 def test_a_dataset_that_breaks_meanwhile(held: tuple[Path, Path, list[Path]]) -> None:
     root, store, holds = held
     git(root, "annex", "unlock", "-q", BOLD[2])
@@ -666,6 +678,8 @@ def words(line: str) -> Iterable[str]:
     return kept[:3] if kept[1:2] == ["annex"] else kept[:2]
 
 
+@needs_posix
+@needs_symlinks
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_as_many_processes_for_a_thousand_present_files(
     many: Path, process_log: ProcessLog, dry_run: bool
@@ -679,16 +693,20 @@ def test_as_many_processes_for_a_thousand_present_files(
     assert not [command for command in few if "annex" in command], few
 
 
+@needs_posix
+@needs_symlinks
 def test_as_many_processes_for_many_absent_files(
     many: Path, tmp_path: Path, process_log: ProcessLog
 ) -> None:
     clone = clone_of(many, tmp_path / "clone")
+    # What DataLad and git-annex find out once, they find out now.
+    counted(process_log, 1, dataset=clone, session="many", subject="0999", jobs=2)
     few = counted(process_log, 10, dataset=clone, session="few", jobs=2)
     # 01*: a hundred of them
     hundred = counted(process_log, 100, dataset=clone, session="many", subject="01*", jobs=2)
-    assert hundred["git annex get"] == few["git annex get"] == 1
+    assert hundred == few
+    assert few["git annex get"] == 1
     assert few.total() <= 12, few
-    assert hundred.total() <= few.total()
     thousand = counted(process_log, 1000, dataset=clone, session="many", dry_run=True)
     assert not [command for command in thousand if "annex" in command], thousand
     assert thousand.total() <= 8, thousand
@@ -710,6 +728,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@needs_posix
 def test_inside_datalad_run(clone: Path) -> None:
     head = git(clone, "rev-parse", "HEAD")
     done = run("run", "datalad bids-get --sub 03 --suffix bold", cwd=clone)

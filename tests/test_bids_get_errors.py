@@ -14,6 +14,7 @@ import pytest
 
 from tests.dataset.builders import clone_of, git, objects_of
 from tests.dataset.conftest import Ria
+from tests.platforms import needs_posix
 from tests.raw_dataset import FILES, datalad, raw_content
 from tests.superdatasets import bids_get, copy_of, files_of
 
@@ -121,7 +122,7 @@ def test_paths_that_are_not_there(raw_clone: Path, tmp_path: Path) -> None:
     said = "\n".join(found)
     assert len(found) == 3
     assert "path does not exist" in said
-    assert "exists but is not tracked by the dataset; see 'datalad status'" in said
+    assert "exists but is not tracked by the dataset; see datalad status -d " in said
     assert f"the path is not in the dataset {raw_clone}" in said
     assert (raw_clone / T1W_01).exists()
 
@@ -182,7 +183,7 @@ def test_too_little_room(raw_clone: Path) -> None:
     (message,) = messages("--suffix", "T1w", "--companions", "none", cwd=raw_clone)
     assert "not enough disk space: 12.6 kB (12600 bytes) are to be fetched" in message
     assert "annex.diskreserve" in message
-    assert "Nothing was fetched; select less, or make room" in message
+    assert "Nothing is fetched then; select less, or make room" in message
     assert nothing_came(raw_clone)
     records = bids_get(dataset=raw_clone, suffix="T1w", **BARE)
     assert [r["status"] for r in records] == ["error", *["impossible"] * 3]
@@ -244,6 +245,7 @@ def read_only(raw_clone: Path) -> Iterator[Path]:
     subprocess.run(["chmod", "-R", "u+w", raw_clone], check=True)
 
 
+@needs_posix
 def test_a_read_only_dataset(read_only: Path, powerless: tuple[str, ...]) -> None:
     args = ("--sub", "01", "--suffix", "T1w", "--companions", "none")
     out, _ = datalad("bids-get", *args, "--dry-run", cwd=read_only, launcher=powerless)
@@ -274,7 +276,6 @@ def test_a_dataset_of_somebody_else(raw: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_content_from_a_ria_store(
     ria: Ria, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New git-annex takes the storage remote of such a clone for unverified."""
     import datalad.api as dl
 
     clone = tmp_path / "clone"
@@ -282,13 +283,27 @@ def test_content_from_a_ria_store(
     monkeypatch.chdir(clone)
     for name in ("a.nii", "b.nii"):
         (record,) = bids_get(name, **BARE)
-        if record["status"] == "error":
-            # whatever is wrong, it is said how to look at where it leads
-            assert "git annex verifyremote" in record["message"]
-            assert "git annex info" in record["message"]
-        else:
-            assert record["status"] == "ok"
-            assert (clone / name).read_bytes() == (ria.source / name).read_bytes()
+        assert record["status"] == "ok"
+        assert (clone / name).read_bytes() == (ria.source / name).read_bytes()
+
+
+def test_content_from_a_ria_store_that_is_not_verified(ria: Ria, tmp_path: Path) -> None:
+    """New git-annex does not trust a special remote that it was not told to trust."""
+    import datalad.api as dl
+
+    clone = tmp_path / "clone"
+    dl.clone(ria.url, str(clone), result_renderer="disabled")
+    trust = "remote.ria-storage.annex-verified"
+    if not git(clone, "config", "--default", "", trust).strip():
+        pytest.skip("this git-annex trusts every remote")
+    git(clone, "config", "--unset", trust)
+    for name in ("a.nii", "b.nii"):
+        (record,) = bids_get(str(clone / name), dataset=clone, **BARE)
+        assert record["status"] == "error"
+        # it is said how to look at where it leads, and nothing is declared safe
+        assert "git annex verifyremote" in record["message"]
+        assert "git annex info" in record["message"]
+        assert not git(clone, "config", "--default", "", trust).strip()
 
 
 def test_a_failure_leaves_the_others_alone(raw: Path, tmp_path: Path) -> None:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import queue
-import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from .errors import DatasetError
-from .keys import LARGEST_POINTER, bytesize_of_key, key_of_link, key_of_pointer
-from .listing import Entry
-from .process import Running, start
+from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.keys import (
+    LARGEST_POINTER,
+    bytesize_of_key,
+    key_of_link,
+    key_of_pointer,
+)
+from datalad_bidsshare.dataset.listing import Entry
+from datalad_bidsshare.dataset.process import CHUNK, Running, start
 
 __all__ = ["FileInfo", "Kind", "describe", "read_blobs"]
 
@@ -90,27 +93,32 @@ def describe(root: Path, entries: Iterable[Entry]) -> Iterator[FileInfo]:
             regular = [e.oid for e in window if e.mode != "120000"]
             bytesizes = dict(zip(regular, sizes.ask_sizes(regular), strict=True))
             wanted = [e.oid for e in window if bytesizes.get(e.oid, 0) <= LARGEST_POINTER]
-            known = dict(zip(wanted, contents.ask_contents(wanted), strict=True))
+            answers = contents.ask_contents(wanted, LARGEST_POINTER)
+            known = dict(zip(wanted, answers, strict=True))
             for entry in window:
-                yield _described(entry, bytesizes.get(entry.oid), known.get(entry.oid))
+                bytesize, content = known.get(entry.oid) or (bytesizes[entry.oid], None)
+                yield _described(entry, bytesize, content)
 
 
-def _described(entry: Entry, bytesize: int | None, content: bytes | None) -> FileInfo:
+def _described(entry: Entry, bytesize: int, content: bytes | None) -> FileInfo:
     link = entry.mode == "120000"
     kind: Kind = "git"
     key = None
+    size: int | None = bytesize
     if content is not None:
         key = key_of_link(content) if link else key_of_pointer(content)
     if key is not None:
-        kind, bytesize = "annex", bytesize_of_key(key)
+        kind, size = "annex", bytesize_of_key(key)
     elif link:
-        kind, bytesize = "symlink", len(content or b"")
+        kind = "symlink"
     return FileInfo(
-        entry.path, kind, key, bytesize, entry.oid, entry.mode, key is not None and not link
+        entry.path, kind, key, size, entry.oid, entry.mode, key is not None and not link
     )
 
 
-def read_blobs(root: Path, oids: Iterable[str]) -> Generator[tuple[str, bytes], None, None]:
+def read_blobs(
+    root: Path, oids: Iterable[str], limit: int
+) -> Generator[tuple[str, bytes | None], None, None]:
     """Give the content of blobs.
 
     Parameters
@@ -119,11 +127,13 @@ def read_blobs(root: Path, oids: Iterable[str]) -> Generator[tuple[str, bytes], 
         Root of the dataset.
     oids
         Names of blobs. Taken lazily, some at a time.
+    limit
+        Bytes. What is larger is not held in memory.
 
     Yields
     ------
-    tuple of str and bytes
-        Name and content, in the order asked for.
+    tuple of str and (bytes or None)
+        Name and content, in the order asked for. None for what is larger than the limit.
 
     Raises
     ------
@@ -133,7 +143,8 @@ def read_blobs(root: Path, oids: Iterable[str]) -> Generator[tuple[str, bytes], 
     with contextlib.ExitStack() as stack:
         contents = _Batch(stack, root, "--batch")
         for window in _windows(oids, 100):
-            yield from zip(window, contents.ask_contents(window), strict=True)
+            for oid, (_, content) in zip(window, contents.ask_contents(window, limit), strict=True):
+                yield oid, content
 
 
 def _windows(items: Iterable[_T], length: int) -> Iterator[list[_T]]:
@@ -150,34 +161,14 @@ class _Batch:
         self._root = root
         self._option = option
         self._git: Running | None = None
-        self._questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def _ask(self, oids: Sequence[str]) -> Running:
         if self._git is None:
             self._git = self._stack.enter_context(
                 start(["git", "cat-file", self._option], self._root, stdin=True)
             )
-            self._feeder = threading.Thread(target=self._feed, args=(self._git,), daemon=True)
-            # Unwinds before the process is waited for: it ends when its input does.
-            self._stack.push(self._end)
-            self._feeder.start()
-        self._questions.put("".join([f"{oid}\n" for oid in oids]).encode())
+        self._git.ask("".join([f"{oid}\n" for oid in oids]).encode())
         return self._git
-
-    def _end(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is not None and self._git is not None:
-            # The feeder may be stuck behind answers that nobody reads any more.
-            self._git.process.kill()
-        self._questions.put(None)
-        self._feeder.join()
-
-    def _feed(self, git: Running) -> None:
-        # A thread of its own: git may be blocked on its answers while we would be on our
-        # questions. When git dies, the reader sees the end of its answers and tells why.
-        with contextlib.suppress(BrokenPipeError), git.stdin as pipe:
-            while (data := self._questions.get()) is not None:
-                pipe.write(data)
-                pipe.flush()
 
     def _header(self, git: Running) -> int:
         line = git.stdout.readline()
@@ -199,14 +190,25 @@ class _Batch:
             for _ in oids:
                 yield self._header(git)
 
-    def ask_contents(self, oids: Sequence[str]) -> Iterator[bytes]:
-        """Give the content of each blob (of a process started with --batch)."""
+    def ask_contents(self, oids: Sequence[str], limit: int) -> Iterator[tuple[int, bytes | None]]:
+        """Give size and content of each blob (of a process started with --batch).
+
+        What has more bytes than `limit` is not held, and its content is None.
+        """
         if oids:
             git = self._ask(oids)
             for _ in oids:
                 bytesize = self._header(git)
-                content = git.stdout.read(bytesize + 1)
-                if len(content) != bytesize + 1:
-                    git.finish()
-                    raise DatasetError(f"git ended in the middle of a file of {self._root}")
-                yield content[:-1]
+                if bytesize <= limit:
+                    yield bytesize, self._read(git, bytesize + 1)[:-1]
+                    continue
+                for at in range(0, bytesize + 1, CHUNK):
+                    self._read(git, min(CHUNK, bytesize + 1 - at))
+                yield bytesize, None
+
+    def _read(self, git: Running, bytesize: int) -> bytes:
+        content = git.stdout.read(bytesize)
+        if len(content) != bytesize:
+            git.finish()
+            raise DatasetError(f"git ended in the middle of a file of {self._root}")
+        return content

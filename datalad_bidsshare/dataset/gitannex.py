@@ -14,10 +14,10 @@ import subprocess
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .blobs import FileInfo
-from .errors import DatasetError
-from .listing import encode
-from .termination import end_tree
+from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.listing import encode
+from datalad_bidsshare.dataset.termination import end_tree
 
 if TYPE_CHECKING:
     from datalad.distribution.dataset import Dataset
@@ -30,19 +30,19 @@ class AnnexGet:
     """One run of `git annex get`."""
 
     def __init__(
-        self, ds: Dataset, jobs: int | Callable[[Dataset], int], source: str | None
+        self, ds: Dataset, jobs: int | Callable[[Dataset], int], remote: str | None
     ) -> None:
         self._ds = ds
         self._jobs = jobs
-        self._source = source
+        self._remote = remote
         self.said = ""
         """What git-annex wrote to stderr, or why it could not be started."""
 
     def records(self, infos: list[FileInfo], by_key: bool) -> Generator[dict[str, Any], None, None]:
         """Ask for files, and give git-annex's JSON records as they come.
 
-        The process has ended when the generator has, however that came to be. Failures to
-        start it are told in `said`.
+        The process has ended when the generator has, however that came to be. Whatever goes
+        wrong with it is told in `said`.
 
         Parameters
         ----------
@@ -51,27 +51,54 @@ class AnnexGet:
         by_key
             Whether to ask by key and not by name.
         """
-        from datalad.support.exceptions import CommandError, MissingExternalDependency
-
         if not infos:
             return
         command = ["get", "--batch-keys" if by_key else "--batch", "-z"]
         command += ["--json", "--json-error-messages", "--json-progress"]
-        if self._source is not None:
-            command += ["--from", self._source]
+        if self._remote is not None:
+            command += ["--from", self._remote]
         asked = [(i.key or "") if by_key else i.path for i in infos]
         processes: list[subprocess.Popen[bytes]] = []
+        stream: Iterator[dict[str, Any]] = iter(())
         try:
-            repo = self._repository()
-            stream = repo._call_annex(
-                command,
-                jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
-                protocol=_protocol(processes),
-                stdin=b"".join(encode(name) + b"\0" for name in asked),
-                total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
-            )
+            with self._telling():
+                stream = self._repository()._call_annex(
+                    command,
+                    jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
+                    protocol=_protocol(processes),
+                    stdin=b"".join(encode(name) + b"\0" for name in asked),
+                    total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
+                )
             with _guarded(processes):
-                yield from stream
+                while True:
+                    record = None
+                    # Around each step, and not around the yield: what the consumer throws in
+                    # is not git-annex's.
+                    with self._telling():
+                        record = next(stream, None)
+                    if record is None:
+                        return
+                    yield record
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    end_tree(process)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Put down in `said` what goes wrong: the files are explained with it.
+
+        DataLad raises what it meets on its way (it has no list of that), and in one dataset it
+        must not end what is done in others.
+        """
+        from datalad.support.exceptions import (
+            CapturedException,
+            CommandError,
+            MissingExternalDependency,
+        )
+
+        try:
+            yield
         except CommandError as e:
             # Any file that failed makes it fail. Files that have no record of their own are
             # explained with this.
@@ -80,10 +107,9 @@ class AnnexGet:
             self.said = f"git-annex is missing or too old: {e}"
         except DatasetError as e:
             self.said = str(e)
-        finally:
-            for process in processes:
-                if process.poll() is None:
-                    end_tree(process)
+        except Exception as e:
+            said = CapturedException(e).format_short()
+            self.said = f"DataLad could not run git-annex in {self._ds.path}: {said}"
 
     def _repository(self) -> AnnexRepo:
         from datalad.support.annexrepo import AnnexRepo

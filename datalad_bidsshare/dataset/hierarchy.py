@@ -6,39 +6,23 @@ Looking installs nothing; only `install` does.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator
+import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 __all__ = [
     "InstallResult",
-    "Subdataset",
     "contains_repo",
-    "find_root",
     "install",
+    "leads_outside",
     "mount_of",
-    "subdatasets",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Subdataset:
-    """A subdataset as its parent knows it.
-
-    Attributes
-    ----------
-    mount
-        Path of the mount, relative to the root of the parent.
-    path
-        Where it is, or would be.
-    installed
-        Whether there is a repository.
-    """
-
-    mount: str
-    path: Path
-    installed: bool
+# IO_REPARSE_TAG_MOUNT_POINT of Windows: a link to a directory in all but name
+_JUNCTION = 0xA0000003
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +35,7 @@ class InstallResult:
         Where it is, or should have been.
     status
         'ok', 'notneeded' when it was installed before, 'impossible' when the parent does not
-        know it, 'error' when no source could be cloned.
+        know it, 'error' when no source could be cloned, or a symbolic link is in the way.
     message
         Reason and next step; empty when all is well.
     """
@@ -77,26 +61,38 @@ def contains_repo(path: Path) -> bool:
     return text.startswith("gitdir:") and (path / text[7:].strip() / "HEAD").is_file()
 
 
-def find_root(path: Path) -> Path | None:
-    """Give the root of the innermost installed dataset that holds a path.
+def leads_outside(root: Path, mount: str) -> bool:
+    """Tell whether the way to a mount goes through a symbolic link.
 
-    Looks upward without following a link that the path itself is: an annexed file belongs to
-    the dataset in which it stands. The path need not exist. What belongs to a subdataset that
-    is not installed is answered with the root of the installed dataset above (see `mount_of`).
+    git never makes one there, and does not follow one either: whatever it leads to is not the
+    subdataset that the index means, and may lie anywhere.
 
     Parameters
     ----------
-    path
-        Relative ones are taken from the current directory.
+    root
+        Root of the parent. May be reached through symbolic links itself.
+    mount
+        Path of the mount relative to it, POSIX. It need not exist.
 
     Returns
     -------
-    Path or None
-        Absolute. None outside of any dataset.
+    bool
+        True also for a path that climbs (`..`), which an index cannot hold.
     """
-    # normpath and not resolve: resolving would leave through the links that annexed files are
-    start = Path(os.path.normpath(os.path.join(os.getcwd(), path)))
-    return next((p for p in (start, *start.parents) if contains_repo(p)), None)
+    components = mount.split("/")
+    if any(c in ("", ".", "..") for c in components):
+        return True
+    place = root
+    for component in components:
+        place = place / component
+        try:
+            found = os.lstat(place)
+        except OSError:
+            # Not there, or not for us to see: so is what is below.
+            return False
+        if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
+            return True
+    return False
 
 
 def mount_of(path: str, gitlinks: Container[str]) -> str | None:
@@ -123,21 +119,6 @@ def mount_of(path: str, gitlinks: Container[str]) -> str | None:
     return None
 
 
-def subdatasets(root: Path, gitlinks: Iterable[str]) -> Iterator[Subdataset]:
-    """Tell for each mount whether the subdataset is installed.
-
-    Parameters
-    ----------
-    root
-        Root of the parent.
-    gitlinks
-        Mounts, from `Index.gitlinks`.
-    """
-    for mount in gitlinks:
-        path = root / mount
-        yield Subdataset(mount, path, contains_repo(path))
-
-
 def install(parent: Path, mount: str) -> InstallResult:
     """Install one subdataset without its content, through DataLad.
 
@@ -158,9 +139,16 @@ def install(parent: Path, mount: str) -> InstallResult:
         Failures are results, not exceptions.
     """
     from datalad.distribution.dataset import Dataset
-    from datalad.support.exceptions import CapturedException, CommandError, IncompleteResultsError
+    from datalad.support.exceptions import CapturedException
 
     path = parent / mount
+    if leads_outside(parent, mount):
+        return InstallResult(
+            path,
+            "error",
+            f"a symbolic link stands where the subdataset {mount} should be, and is not followed; "
+            f"next: see 'git status' in {parent}, and remove the link",
+        )
     if contains_repo(path):
         return InstallResult(path, "notneeded", "")
     try:
@@ -174,12 +162,14 @@ def install(parent: Path, mount: str) -> InstallResult:
             result_filter=None,
             result_xfm=None,
         )
-    except (CommandError, IncompleteResultsError, OSError, ValueError) as e:
+    except Exception as e:
+        # DataLad and its extensions raise what they meet on their way: there is no list of it,
+        # and the other subdatasets must not suffer.
         return InstallResult(path, "error", _explained(parent, CapturedException(e).format_short()))
     if contains_repo(path):
         return InstallResult(path, "ok", "")
     failures = [r for r in results if r["status"] in ("error", "impossible")]
-    if not any(r["status"] == "error" and r["action"] == "install" for r in failures):
+    if not any(r["status"] == "error" and r.get("action") == "install" for r in failures):
         return InstallResult(
             path,
             "impossible",
@@ -193,7 +183,10 @@ def _message(result: dict[str, object]) -> str:
     message = result.get("message")
     if isinstance(message, tuple):
         # DataLad delays formatting: (template, values...)
-        message = str(message[0]) % message[1:]
+        try:
+            message = str(message[0]) % message[1:]
+        except (TypeError, ValueError):
+            message = " ".join(map(str, message))
     return str(message or "").strip()
 
 

@@ -24,9 +24,10 @@ __all__ = [
 LARGEST_POINTER = 32 * 1024
 """Bytes. Anything bigger is data, whatever it starts with (git-annex: `internals/pointer_file`)."""
 
-# BACKEND[-sSIZE][-mMTIME][-SCHUNKSIZE][-CCHUNK]--NAME, fields in this order only
+# BACKEND[-sSIZE][-mMTIME][-SCHUNKSIZE][-CCHUNK]--NAME, fields in this order only. No file has a
+# size of more than 19 digits, and Python refuses to read numbers of thousands of them.
 _KEY = re.compile(
-    r"[A-Z0-9_]+(?:-s(?P<bytes>[0-9]+))?(?:-m[0-9]+)?(?:-S[0-9]+)?(?:-C[0-9]+)?--[^\n\0]*"
+    r"[A-Z0-9_]+(?:-s(?P<bytes>[0-9]{1,19}))?(?:-m[0-9]+)?(?:-S[0-9]+)?(?:-C[0-9]+)?--[^\n\0]*"
 )
 # Only on Windows does git-annex take backslashes for separators.
 _SEPARATOR = r"[/\\]" if os.name == "nt" else "/"

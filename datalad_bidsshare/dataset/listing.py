@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BareRepositoryError, DatasetError, NotADatasetError
-from .process import read_chunks, start
+from datalad_bidsshare.dataset.errors import BareRepositoryError, DatasetError, NotADatasetError
+from datalad_bidsshare.dataset.process import read_chunks, start
 
 __all__ = ["Entry", "Index", "decode", "encode", "read_index", "stream_paths"]
 
@@ -60,40 +60,23 @@ class Index:
     paths
         Files, in the order of the index (by bytes), each once.
     gitlinks
-        Paths at which subdatasets are mounted, installed or not, to the commit recorded there.
+        Paths at which subdatasets are mounted, installed or not.
     prefixes
         For every path 'MODE OID STAGE<tab>', joined.
     width
         Characters of one prefix: 51 with SHA-1, 75 with SHA-256.
     """
 
-    __slots__ = ("_ascending", "_commits", "_prefixes", "_width", "paths")
+    __slots__ = ("_ascending", "_prefixes", "_width", "gitlinks", "paths")
 
-    def __init__(
-        self, paths: list[str], gitlinks: dict[str, str], prefixes: str, width: int
-    ) -> None:
+    def __init__(self, paths: list[str], gitlinks: list[str], prefixes: str, width: int) -> None:
         self.paths = paths
-        self._commits = gitlinks
+        self.gitlinks = gitlinks
         self._prefixes = prefixes
         self._width = width
         # Code points sort as their UTF-8 bytes do, except for the surrogates that stand for
         # undecodable bytes. Found out at the first lookup.
         self._ascending: bool | None = None
-
-    @property
-    def gitlinks(self) -> list[str]:
-        """Where subdatasets are mounted, installed or not."""
-        return list(self._commits)
-
-    def commit(self, gitlink: str) -> str:
-        """Give the commit that is recorded for a subdataset.
-
-        Raises
-        ------
-        KeyError
-            When no subdataset is mounted at this path.
-        """
-        return self._commits[gitlink]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -175,7 +158,8 @@ def read_index(root: Path) -> Index:
     """
     paths: list[str] = []
     prefixes: list[str] = []
-    gitlinks: dict[str, str] = {}
+    # In a merge that is not finished, one may stand there up to three times.
+    gitlinks: dict[str, None] = {}
     width = 0
     unmerged = False
     _require_repository(root)
@@ -191,7 +175,7 @@ def read_index(root: Path) -> Index:
                 files = []
                 for r in raw:
                     if r.startswith("160000"):
-                        gitlinks[r[width:]] = r[7 : width - 3]
+                        gitlinks[r[width:]] = None
                     else:
                         files.append(r)
                 prefix = "".join([r[:width] for r in files])
@@ -203,7 +187,7 @@ def read_index(root: Path) -> Index:
             unmerged = unmerged or prefix[width - 2 :: width].count("0") != len(names)
             paths += names
             prefixes.append(prefix)
-    index = Index(paths, gitlinks, "".join(prefixes), width)
+    index = Index(paths, list(gitlinks), "".join(prefixes), width)
     return _merged(index) if unmerged else index
 
 
@@ -215,7 +199,7 @@ def _merged(index: Index) -> Index:
         prefix = packed[position * width : (position + 1) * width]
         if path not in chosen or prefix[width - 2] == "2":
             chosen[path] = prefix
-    return Index(list(chosen), index._commits, "".join(chosen.values()), width)
+    return Index(list(chosen), index.gitlinks, "".join(chosen.values()), width)
 
 
 def stream_paths(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
-from .beneath import read_beneath
-from .blobs import FileInfo, read_blobs
-from .keys import LARGEST_POINTER, key_of_link, key_of_pointer, object_paths
-from .listing import encode
-from .process import start
+from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
+from datalad_bidsshare.dataset.blobs import FileInfo, read_blobs
+from datalad_bidsshare.dataset.keys import (
+    LARGEST_POINTER,
+    key_of_link,
+    key_of_pointer,
+    object_paths,
+)
+from datalad_bidsshare.dataset.listing import encode
+from datalad_bidsshare.dataset.process import start
 
-__all__ = ["annex_directory", "present", "read_content"]
+__all__ = ["LARGEST_READ", "Annex", "annex_directory", "present", "read_content"]
+
+lgr = logging.getLogger("datalad.bidsshare.dataset")
+
+LARGEST_READ = 256 * 1024 * 1024
+"""Bytes. A larger JSON or TSV file is not what it should be, and is not read into memory."""
 
 _OBJECTS = "annex/objects/"
 
@@ -34,14 +43,13 @@ def annex_directory(root: Path) -> Path | None:
     """
     git = root / ".git"
     if git.is_file():
-        text = git.read_bytes().decode("utf-8", "surrogateescape").strip()
+        text = _first_bytes(git)
         git = root / text.removeprefix("gitdir:").strip()
     elif not git.is_dir():
         git = root
     candidates = [git]
     with contextlib.suppress(OSError):
-        common = (git / "commondir").read_bytes().decode("utf-8", "surrogateescape").strip()
-        candidates.append(git / common)
+        candidates.append(git / _first_bytes(git / "commondir"))
     for candidate in candidates:
         annex = candidate / "annex"
         if annex.is_dir():
@@ -49,15 +57,57 @@ def annex_directory(root: Path) -> Path | None:
     return None
 
 
-class _Annex:
-    """Where the objects of one dataset lie."""
+def _first_bytes(file: Path) -> str:
+    """Read a file of git's that holds one path."""
+    with file.open("rb") as opened:
+        return opened.read(1 << 16).decode("utf-8", "surrogateescape").strip()
+
+
+class Annex:
+    """Looks for the objects of one dataset, whose place it finds out once.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        annex = annex_directory(root)
-        self.objects = annex / "objects" if annex is not None else None
-        # Joined as bytes: thousands of look-ups should not encode it each time.
-        self._beneath = os.fsencode(self.objects or root) + b"/"
+        self.objects: Path | None = None
+        self._beneath = b""
+        self._look()
+
+    def _look(self) -> None:
+        """Find out where the objects are, unless that is known: an annex comes, and stays."""
+        if self.objects is None:
+            annex = annex_directory(self.root)
+            self.objects = annex / "objects" if annex is not None else None
+            # Joined as bytes: thousands of look-ups should not encode it each time.
+            self._beneath = os.fsencode(self.objects or self.root) + b"/"
+
+    def present(self, infos: Iterable[FileInfo]) -> dict[str, bool]:
+        """Tell which files have their content here, as the function `present` does.
+
+        Also true when git-annex was initialized since this was made.
+        """
+        self._look()
+        answer: dict[str, bool] = {}
+        unsettled: list[FileInfo] = []
+        for info in infos:
+            if info.kind != "annex":
+                answer[info.path] = True
+                continue
+            state = _work_tree_state(self.root, info.path) if info.unlocked else None
+            if state is None:
+                state = self.find(info) is not None
+                if not state and info.unlocked:
+                    unsettled.append(info)
+            answer[info.path] = state
+        located = self.locate(unsettled)
+        for info in unsettled:
+            answer[info.path] = located.get(info.key or "") is not None
+        return answer
 
     def find(self, info: FileInfo) -> str | None:
         """Give an object's path below `annex/objects`, or None when it is not seen there."""
@@ -91,23 +141,14 @@ class _Annex:
         for setting in ("autoinit", "merge-annex-branches", "autoupgraderepository"):
             command += ["-c", f"annex.{setting}=false"]
         with start([*command, "annex", "contentlocation", "--batch"], self.root, stdin=True) as git:
-            feeder = threading.Thread(
-                target=_feed, args=(git.stdin, [encode(k) for k in keys]), daemon=True
-            )
-            feeder.start()
+            git.ask(b"".join(encode(key) + b"\n" for key in keys))
+            git.ask_no_more()
             answers = git.stdout.read().split(b"\n")
-            feeder.join()
         found: dict[str, str | None] = {}
         for key, answer in zip(keys, answers, strict=False):
             place = answer.decode("utf-8", "surrogateescape").replace("\\", "/")
             found[key] = place.rpartition(_OBJECTS)[2] or None
         return found
-
-
-def _feed(pipe: IO[bytes], keys: list[bytes]) -> None:
-    # When git-annex dies early, the reader of its answers finds out why.
-    with contextlib.suppress(BrokenPipeError), pipe:
-        pipe.write(b"".join(k + b"\n" for k in keys))
 
 
 def encode_path(directory: Path, path: str) -> bytes:
@@ -155,23 +196,7 @@ def present(root: Path, infos: Iterable[FileInfo]) -> dict[str, bool]:
     DatasetError
         When git-annex is needed for the answer and fails.
     """
-    annex = _Annex(root)
-    answer: dict[str, bool] = {}
-    unsettled: list[FileInfo] = []
-    for info in infos:
-        if info.kind != "annex":
-            answer[info.path] = True
-            continue
-        state = _work_tree_state(root, info.path) if info.unlocked else None
-        if state is None:
-            state = annex.find(info) is not None
-            if not state and info.unlocked:
-                unsettled.append(info)
-        answer[info.path] = state
-    located = annex.locate(unsettled)
-    for info in unsettled:
-        answer[info.path] = located.get(info.key or "") is not None
-    return answer
+    return Annex(root).present(infos)
 
 
 def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, bytes | None]]:
@@ -191,7 +216,8 @@ def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, b
     ------
     tuple of str and (bytes or None)
         Path and content, in the order given. None when the content is not here, cannot be
-        read, or the file is a symbolic link that is not git-annex's.
+        read, is larger than `LARGEST_READ` (which is logged), or the file is a symbolic link
+        that is not git-annex's.
 
     Raises
     ------
@@ -199,27 +225,45 @@ def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, b
         When git or git-annex fails.
     """
     asked = list(infos)
-    annex = _Annex(root)
+    annex = Annex(root)
     places = {i.key: annex.find(i) for i in asked if i.kind == "annex"}
     located = annex.locate([i for i in asked if i.unlocked and places[i.key] is None])
-    with contextlib.closing(read_blobs(root, [i.oid for i in asked if i.kind == "git"])) as blobs:
+    oids = [i.oid for i in asked if i.kind == "git" and _is_small(i)]
+    with contextlib.closing(read_blobs(root, oids, LARGEST_READ)) as blobs:
         for info in asked:
-            if info.kind == "git":
-                yield info.path, next(blobs)[1]
+            content = None
+            if info.kind != "symlink" and not _is_small(info):
+                _warn_of_size(root, info)
+            elif info.kind == "git":
+                content = next(blobs)[1]
             elif info.kind == "annex":
                 place = places[info.key] or located.get(info.key or "")
-                yield info.path, _read_annexed(annex, info, place)
-            else:
-                yield info.path, None
+                try:
+                    content = _read_annexed(annex, info, place)
+                except TooLarge:
+                    # A key without a size, one that lies, or a file that the user changed.
+                    _warn_of_size(root, info)
+            yield info.path, content
 
 
-def _read_annexed(annex: _Annex, info: FileInfo, place: str | None) -> bytes | None:
+def _is_small(info: FileInfo) -> bool:
+    return info.bytesize is None or info.bytesize <= LARGEST_READ
+
+
+def _warn_of_size(root: Path, info: FileInfo) -> None:
+    lgr.warning(
+        "%s in %s is larger than %d MiB and was not read; if it should be, see what it holds",
+        info.path, root, LARGEST_READ >> 20,
+    )  # fmt: skip
+
+
+def _read_annexed(annex: Annex, info: FileInfo, place: str | None) -> bytes | None:
     with contextlib.suppress(PermissionError):
         if place is not None and annex.objects is not None:
-            return read_beneath(annex.objects, place)
+            return read_beneath(annex.objects, place, LARGEST_READ)
         if info.unlocked:
             # Changed by the user, and the object gone (annex.thin): what lies there is the data.
-            content = read_beneath(annex.root, info.path)
+            content = read_beneath(annex.root, info.path, LARGEST_READ)
             if content is not None and key_of_pointer(content) is None:
                 return content
     return None

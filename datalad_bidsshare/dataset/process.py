@@ -6,20 +6,25 @@ Standard library only, because the listing must be importable in a few milliseco
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from .errors import DatasetError, NotADatasetError
+from datalad_bidsshare.dataset.errors import DatasetError, NotADatasetError
 
 __all__ = ["CHUNK", "Running", "read_chunks", "run", "start"]
 
 CHUNK = 1 << 20
 """Bytes that one read asks for, and the size of the pipe where the system allows one."""
+
+_PATIENCE = 5.0
+"""Seconds to wait for the last words of a process that has ended."""
 
 # They would point git at another repository than the one asked for (set in hooks and aliases).
 _LOCATION_VARIABLES = (
@@ -41,15 +46,21 @@ class Running:
         self.process = process
         self.root = root
         self._stderr: list[bytes] = []
+        self._questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # Each thread has a pipe of its own, without a buffer, and is the only one to close it:
+        # when Python ends, such a thread stands still for ever, and with it what it holds (the
+        # lock of a buffer: touching that is fatal then).
         # git may write more to stderr than a pipe holds (one warning a file): drain it always.
-        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
+        self._drain = threading.Thread(
+            target=_drain, args=(_unbuffered(process.stderr), self._stderr), daemon=True
+        )
         self._drain.start()
-
-    def _read_stderr(self) -> None:
-        assert self.process.stderr is not None
-        with contextlib.suppress(ValueError, OSError):
-            while data := self.process.stderr.read1(1 << 16):  # type: ignore[attr-defined]
-                self._stderr.append(data)
+        process.stderr = None
+        if process.stdin is not None:
+            threading.Thread(
+                target=_feed, args=(_unbuffered(process.stdin), self._questions), daemon=True
+            ).start()
+            process.stdin = None
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -57,36 +68,65 @@ class Running:
         assert self.process.stdout is not None
         return self.process.stdout
 
-    @property
-    def stdin(self) -> IO[bytes]:
-        """Where the process reads its questions."""
-        assert self.process.stdin is not None
-        return self.process.stdin
+    def ask(self, question: bytes) -> None:
+        """Write to the process, without waiting until it reads.
+
+        It may be blocked on its answers while we would be on our questions. When it has died,
+        the reader sees the end of its answers and tells why.
+        """
+        self._questions.put(question)
+
+    def ask_no_more(self) -> None:
+        """Let the process see the end of its input."""
+        self._questions.put(None)
 
     def finish(self) -> None:
-        """Wait for the end.
+        """Say that there are no more questions, and wait for the end.
 
         Raises
         ------
         DatasetError
             When the process failed; the text holds what it said.
         """
+        self.ask_no_more()
         code = self.process.wait()
-        self._drain.join()
+        # Not for ever: something that the process started may have kept the pipe.
+        self._drain.join(_PATIENCE)
         if code:
             said = b"".join(self._stderr).decode("utf-8", "replace").strip()
             raise _failure(self.root, self.process.args, code, said)
 
     def stop(self) -> None:
-        """End the process if it still runs, and let go of its pipes."""
+        """End the process if it still runs, and let go of its pipes.
+
+        Waits for no thread: a generator that was left half-way comes here when Python ends.
+        """
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self._drain.join()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        self.ask_no_more()
+        with contextlib.suppress(OSError):
+            self.stdout.close()
+
+
+def _unbuffered(pipe: IO[bytes] | None) -> io.FileIO:
+    """Take a pipe out of its buffer, in which nothing is yet."""
+    return cast(io.FileIO, cast(io.BufferedReader, pipe).detach())
+
+
+def _drain(pipe: io.FileIO, into: list[bytes]) -> None:
+    with contextlib.suppress(OSError), pipe:
+        while data := pipe.read(1 << 16):
+            into.append(data)
+
+
+def _feed(pipe: io.FileIO, questions: queue.SimpleQueue[bytes | None]) -> None:
+    # The process may have died, or been killed.
+    with contextlib.suppress(OSError), pipe:
+        while (data := questions.get()) is not None:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[pipe.write(rest) :]
 
 
 def _failure(root: Path, args: object, code: int, said: str) -> DatasetError:
@@ -127,7 +167,7 @@ def start(args: Sequence[str], root: Path, *, stdin: bool = False) -> Iterator[R
     root
         The root of the dataset, which becomes the working directory.
     stdin
-        Whether the caller feeds the process. Without, it reads nothing.
+        Whether the caller asks the process something (`Running.ask`). Without, it reads nothing.
 
     Yields
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .process import run
+from datalad_bidsshare.dataset.process import run
 
 __all__ = ["remote_names"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from pathlib import Path
 
-from .errors import DatasetError
-from .presence import annex_directory
-from .process import run
+from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.presence import annex_directory
+from datalad_bidsshare.dataset.process import run
 
 __all__ = ["DEFAULT_RESERVE", "free_space", "parse_size"]
 
@@ -40,10 +41,11 @@ def parse_size(text: str) -> int | None:
     int or None
         Bytes. None when the text is no size.
     """
-    match = re.match(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-z]*)", text.lower())
+    match = re.match(r"\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)", text.lower())
     if match is None or match[2] not in _UNITS:
         return None
-    return round(float(match[1]) * _UNITS[match[2]])
+    bytesize = float(match[1]) * _UNITS[match[2]]
+    return round(bytesize) if math.isfinite(bytesize) else None
 
 
 def free_space(root: Path) -> tuple[int, int]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .blobs import FileInfo
-from .gitannex import AnnexGet
-from .presence import encode_path, present
+from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.gitannex import AnnexGet
+from datalad_bidsshare.dataset.presence import Annex, encode_path
 
 if TYPE_CHECKING:
     from datalad.distribution.dataset import Dataset
@@ -57,7 +57,7 @@ def default_jobs(ds: Dataset) -> int:
         value = ds.config.get_from_source("local", name)
         # Given more than once, the last counts, as in git.
         text = str(value[-1] if isinstance(value, tuple) else value or "")
-        if text.isdecimal() and int(text) > 0:
+        if re.fullmatch("0*[1-9][0-9]{0,4}", text):
             return int(text)
         if name == "annex.jobs" and text in ("cpus", "cpu"):
             return os.cpu_count() or 1
@@ -73,11 +73,11 @@ class _Wanted:
 
 
 def get(
-    ds: Dataset,
+    root: Path,
     infos: Iterable[FileInfo],
     *,
     jobs: int | None = None,
-    source: str | None = None,
+    remote: str | None = None,
 ) -> Generator[GetResult, None, None]:
     """Get the content of files into one dataset.
 
@@ -88,13 +88,13 @@ def get(
 
     Parameters
     ----------
-    ds
-        The dataset. It may be dirty; nothing is committed.
+    root
+        Root of the dataset. It may be dirty; nothing is committed.
     infos
         From `describe`.
     jobs
         Transfers at a time. Default: `default_jobs`.
-    source
+    remote
         Name of the remote to get from. Default: git-annex chooses.
 
     Yields
@@ -108,9 +108,9 @@ def get(
         When the presence of content cannot be found out. What goes wrong with a transfer is a
         result.
     """
-    root = Path(ds.path)
     asked = list(infos)
-    here = present(root, asked)
+    annex = Annex(root)
+    here = annex.present(asked)
     wanted: dict[str, _Wanted] = {}
     for info in asked:
         if info.key is None or here[info.path]:
@@ -122,21 +122,24 @@ def get(
     yield from _check_out(root, wanted)
     if not wanted:
         return
+    from datalad.distribution.dataset import Dataset
+
+    ds = Dataset(str(root))
     # By name, so that progress shows names. git-annex cannot look up names with line breaks
     # that way (it answers as if there were no such file), but it can by key.
     for by_key in (False, True):
         batch = [w for w in wanted.values() if ("\n" in w.asked.path) == by_key]
-        run = AnnexGet(ds, jobs if jobs is not None else default_jobs, source)
+        run = AnnexGet(ds, jobs if jobs is not None else default_jobs, remote)
         again: list[_Wanted] = []
         for item, record in _answers(run, batch, by_key):
             if record is not None and _LOCKED in " ".join(record.get("error-messages", [])):
                 again.append(item)
             else:
-                yield from _settle(root, item, record, source, run.said)
+                yield from _settle(annex, item, record, remote, run.said)
         # Another process may have had it under way, which is over now. Right after a run that
         # was killed, git-annex also says so now and then when there is no other.
         for item, record in _answers(run, again, by_key):
-            yield from _settle(root, item, record, source, run.said)
+            yield from _settle(annex, item, record, remote, run.said)
 
 
 _LOCKED = "transfer already in progress"
@@ -189,13 +192,13 @@ def _split(root: Path, infos: list[FileInfo]) -> tuple[list[FileInfo], list[File
 
 
 def _settle(
-    root: Path, item: _Wanted, record: dict[str, Any] | None, source: str | None, said: str
+    annex: Annex, item: _Wanted, record: dict[str, Any] | None, remote: str | None, said: str
 ) -> Iterator[GetResult]:
     """Give one result to every file of a key: look, and explain what is missing."""
     success = record is not None and bool(record.get("success"))
     # What failed is still a pointer: to ask git-annex would be a process for each file.
     seen = item.infos if success else [i for i in item.infos if not i.unlocked]
-    here = dict.fromkeys((i.path for i in item.infos), False) | present(root, seen)
+    here = dict.fromkeys((i.path for i in item.infos), False) | annex.present(seen)
     came = item.asked.bytesize or 0 if success else 0
     for info in item.infos:
         if here[info.path] and success:
@@ -205,11 +208,11 @@ def _settle(
             # Somebody else brought it meanwhile.
             yield GetResult(info, "notneeded", "", 0)
         else:
-            yield GetResult(info, "error", _reason(root, info, record, source, said), 0)
+            yield GetResult(info, "error", _reason(annex.root, info, record, remote, said), 0)
 
 
 def _reason(
-    root: Path, info: FileInfo, record: dict[str, Any] | None, source: str | None, said: str
+    root: Path, info: FileInfo, record: dict[str, Any] | None, remote: str | None, said: str
 ) -> str:
     """Say what git-annex said, and what to do next."""
     if (record is None and not said) or (record is not None and record.get("success")):
@@ -229,10 +232,10 @@ def _reason(
     others = [str(w.get("description") or w.get("uuid")) for w in record.get("wanted") or []]
     if others:
         texts.append("known to be in: " + ", ".join(others))
-    return "; ".join([*texts, _next_step(root, info, " ".join(texts), source)])
+    return "; ".join([*texts, _next_step(root, info, " ".join(texts), remote)])
 
 
-def _next_step(root: Path, info: FileInfo, said: str, source: str | None) -> str:
+def _next_step(root: Path, info: FileInfo, said: str, remote: str | None) -> str:
     lowered = said.lower()
     siblings = shlex.join(["datalad", "siblings", "-d", str(root)])
     unverified = re.search(r"git-annex verifyremote (\S+)", said)

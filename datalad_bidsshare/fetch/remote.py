@@ -16,14 +16,14 @@ _ALWAYS_THERE = ("web", "bittorrent")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def unknown_remote(plans: Iterable[DatasetPlan], source: str | None) -> Iterator[Problem]:
+def unknown_remote(plans: Iterable[DatasetPlan], remote: str | None) -> Iterator[Problem]:
     """Report the datasets that lack the remote that is to be used, if they need it.
 
     Parameters
     ----------
     plans
         What is to be fetched.
-    source
+    remote
         Name of the remote; None for any.
 
     Yields
@@ -31,12 +31,12 @@ def unknown_remote(plans: Iterable[DatasetPlan], source: str | None) -> Iterator
     Problem
         One for each such dataset, with the names that there are.
     """
-    if source is None or source in _ALWAYS_THERE or _UUID.fullmatch(source):
+    if remote is None or remote in _ALWAYS_THERE or _UUID.fullmatch(remote):
         return
     for plan in plans:
-        if not any(f.info.kind == "annex" and not f.present for f in plan.files):
+        if not plan.ahead:
             continue
         names = remote_names(plan.root)
-        if source not in names:
+        if remote not in names:
             there = f"there is {', '.join(names)}" if names else "there is none at all"
-            yield Problem(plan.root, "error", f"there is no remote {source!r}; {there}", "remote")
+            yield Problem(plan.root, "error", f"there is no remote {remote!r}; {there}", "remote")

@@ -39,8 +39,7 @@ def lack_of_room(plans: Iterable[DatasetPlan]) -> Iterator[Problem]:
     """
     systems: dict[int, _FileSystem] = {}
     for plan in plans:
-        sizes = {f.info.key: f.missing_bytes for f in plan.files if f.info.key and not f.present}
-        needed = sum(sizes.values())
+        needed = plan.bytes_ahead
         if not needed:
             continue
         device = os.stat(annex_directory(plan.root) or plan.root).st_dev
@@ -61,8 +60,8 @@ def lack_of_room(plans: Iterable[DatasetPlan]) -> Iterator[Problem]:
                     root,
                     "error",
                     f"not enough disk space: {human_bytes(system.needed)} ({system.needed} bytes) "
-                    f"are to be fetched, {human_bytes(system.free)} are free, of which git-annex "
-                    f"keeps {human_bytes(system.reserve)} (annex.diskreserve). Nothing was "
-                    "fetched; select less, or make room",
+                    f"are to be fetched, {human_bytes(system.free)} are free, and git-annex keeps "
+                    f"{human_bytes(system.reserve)} of what is free (annex.diskreserve). "
+                    "Nothing is fetched then; select less, or make room",
                     "room",
                 )

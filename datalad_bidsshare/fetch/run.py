@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.fetch.progress import counted_files
 from datalad_bidsshare.fetch.remote import unknown_remote
 from datalad_bidsshare.fetch.room import lack_of_room
-from datalad_bidsshare.plan.outcome import DatasetPlan, PlannedFile, Problem, Subdataset
+from datalad_bidsshare.plan.outcome import DatasetPlan, Problem, Subdataset
 from datalad_bidsshare.plan.plan import make_plan
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.report.records import Recorder
-from datalad_bidsshare.selection.errors import SelectionError
 
 __all__ = ["fetch"]
 
@@ -49,9 +48,9 @@ def fetch(action: str, request: Request) -> Iterator[dict[str, Any]]:
                 yield recorder.subdataset(found)
             else:
                 yield recorder.problem(found)
-        stuck = {p.path: p for p in unknown_remote(plans, request.source)}
+        stuck = {p.path: p for p in unknown_remote(plans, request.remote)}
         full = [p for p in lack_of_room(plans) if p.path not in stuck]
-    except (DatasetError, SelectionError) as error:
+    except DatasetError as error:
         yield recorder.problem(Problem(request.root, "error", str(error), "dataset"))
         return
     for problem in (*stuck.values(), *full):
@@ -60,68 +59,57 @@ def fetch(action: str, request: Request) -> Iterator[dict[str, Any]]:
         # Too much for the disk today may be what a dry run is to find out.
         stuck.update((problem.path, problem) for problem in full)
     going = [p for p in plans if p.root not in stuck and not request.dry_run]
-    ahead = [f for p in going for f in p.files if not _settled(f)]
-    with counted_files(len(ahead), sum(f.missing_bytes for f in ahead)) as count:
+    files, nbytes = sum(len(p.ahead) for p in going), sum(p.bytes_ahead for p in going)
+    with counted_files(files, nbytes) as count:
         for plan in plans:
+            yield from _settled(recorder, plan)
             if plan.root in stuck:
                 yield from _turn_down(recorder, plan, stuck[plan.root])
             elif request.dry_run:
-                yield from _foretell(recorder, plan)
-            else:
+                for planned in plan.ahead:
+                    yield recorder.file(plan, planned, "ok", "would be fetched")
+            elif plan.ahead:
                 yield from _transfer(recorder, request, plan, count)
 
 
-def _settled(planned: PlannedFile) -> bool:
-    """Say whether nothing is left to do for a file."""
-    return planned.present or planned.info.kind != "annex"
-
-
-def _done(recorder: Recorder, root: Path, planned: PlannedFile) -> dict[str, Any]:
-    if planned.fetched is not None and planned.fetched.status == "ok":
-        # It came during planning, because the plan depends on it.
-        return recorder.file(root, planned, "ok", transferred=planned.fetched.bytesize)
-    return recorder.file(root, planned, "notneeded")
-
-
-def _foretell(recorder: Recorder, plan: DatasetPlan) -> Iterator[dict[str, Any]]:
+def _settled(recorder: Recorder, plan: DatasetPlan) -> Iterator[dict[str, Any]]:
+    """Give the records of the files that nothing is to be done for, or can be."""
     for planned in plan.files:
-        if _settled(planned):
-            yield _done(recorder, plan.root, planned)
-        else:
-            yield recorder.file(plan.root, planned, "ok", "would be fetched")
+        if not planned.checked_out:
+            restore = shlex.join(["git", "-C", str(plan.root), "restore", "--", planned.info.path])
+            yield recorder.file(
+                plan,
+                planned,
+                "impossible",
+                "the file was deleted from the work tree (or is left out of it by a sparse "
+                f"checkout); bring it back, then get it: {restore}",
+            )
+        elif planned.fetched is not None and planned.fetched.status == "ok":
+            # It came during planning, because the plan depends on it.
+            yield recorder.file(plan, planned, "ok", transferred=planned.fetched.bytesize)
+        elif planned.is_settled:
+            yield recorder.file(plan, planned, "notneeded")
 
 
 def _turn_down(recorder: Recorder, plan: DatasetPlan, problem: Problem) -> Iterator[dict[str, Any]]:
     why = "there is no room for all of it" if problem.kind == "room" else problem.message
-    for planned in plan.files:
-        if _settled(planned):
-            yield _done(recorder, plan.root, planned)
-        else:
-            yield recorder.file(
-                plan.root, planned, "impossible", f"not fetched: {why}", problem=problem.kind
-            )
+    for planned in plan.ahead:
+        yield recorder.file(
+            plan, planned, "impossible", f"not fetched: {why}", problem=problem.kind
+        )
 
 
 def _transfer(
     recorder: Recorder, request: Request, plan: DatasetPlan, count: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
-    from datalad.distribution.dataset import Dataset
-
     from datalad_bidsshare.dataset.transfer import get
 
-    wanted: dict[str, PlannedFile] = {}
-    for planned in plan.files:
-        if _settled(planned):
-            yield _done(recorder, plan.root, planned)
-        else:
-            wanted[planned.info.path] = planned
-    if not wanted:
-        return
+    wanted = {planned.info.path: planned for planned in plan.ahead}
     transfers = get(
-        Dataset(plan.root),
+        plan.root,
         [planned.info for planned in wanted.values()],
         jobs=request.jobs,
-        source=request.source,
+        remote=request.remote,
     )
     with closing(transfers):
         try:
@@ -129,8 +117,8 @@ def _transfer(
                 count()
                 planned = wanted.pop(result.info.path)
                 more = {"transferred": result.bytesize} if result.status == "ok" else {}
-                yield recorder.file(plan.root, planned, result.status, result.message, **more)
+                yield recorder.file(plan, planned, result.status, result.message, **more)
         except DatasetError as error:
             # The trouble of one dataset: the others go on.
             for planned in wanted.values():
-                yield recorder.file(plan.root, planned, "error", str(error))
+                yield recorder.file(plan, planned, "error", str(error))

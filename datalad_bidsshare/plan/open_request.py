@@ -27,7 +27,7 @@ def open_request(
     recursive: bool = False,
     recursion_limit: int | None = None,
     jobs: int | str | None = None,
-    source: str | None = None,
+    remote: str | None = None,
     dry_run: bool = False,
 ) -> Request:
     """Validate the parameters of a command, and say what they ask for.
@@ -44,7 +44,7 @@ def open_request(
         What the dataset is needed for, should there be none.
     selection
         The shared selection parameters by name.
-    companions, recursive, recursion_limit, jobs, source, dry_run
+    companions, recursive, recursion_limit, jobs, remote, dry_run
         See `Request`. `jobs` may be ``'auto'``.
 
     Raises
@@ -63,8 +63,10 @@ def open_request(
         raise SelectionError(
             f"companions={companions!r} is not known; give 'none', 'default' or 'linked'"
         )
-    if recursion_limit is not None and recursion_limit < 0:
-        raise SelectionError(f"a recursion limit of {recursion_limit} levels cannot be meant")
+    if recursion_limit is not None and (
+        not isinstance(recursion_limit, int) or recursion_limit < 0
+    ):
+        raise SelectionError(f"a recursion limit of {recursion_limit!r} levels cannot be meant")
     asked = {p: _inside(root, p) for p in (Path(resolve_path(q, dataset)) for q in _as_list(path))}
     return Request(
         root=root,
@@ -77,7 +79,7 @@ def open_request(
         recursion_limit=recursion_limit,
         dry_run=bool(dry_run),
         jobs=_read_jobs(jobs),
-        source=source,
+        remote=remote,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,14 +21,15 @@ class Reason:
 
     Attributes
     ----------
-    companion_of
-        Absolute path of a selected file that needs it.
     name
-        What it is to that file (``sidecar``, ``events``, ``root``, ...).
+        What it is to the file that needs it (``sidecar``, ``events``,
+        ``root``, ...); ``selection``: what is selected depends on its content.
+    companion_of
+        Absolute path of a selected file that needs it, or None.
     """
 
-    companion_of: str
     name: str
+    companion_of: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,27 @@ class PlannedFile:
     ----------
     info
         What the dataset says of it; its path is relative to its own dataset.
-    entities
-        What its name says.
     reason
         Why it rides along; None if it was asked for.
     present
         Whether its content is here.
+    checked_out
+        Whether the work tree has it: not if it was deleted, or is left out by
+        a sparse checkout.
     fetched
         How it was fetched during planning, because the plan needed its content.
     """
 
     info: FileInfo
-    entities: Mapping[str, str]
     reason: Reason | None
     present: bool
+    checked_out: bool = True
     fetched: GetResult | None = None
 
     @property
-    def missing_bytes(self) -> int:
-        """Bytes that a transfer would bring, 0 where nobody knows."""
-        return 0 if self.present else self.info.bytesize or 0
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: the content is here, or is git's."""
+        return self.present or self.info.kind != "annex"
 
 
 @dataclass(slots=True)
@@ -69,12 +71,26 @@ class DatasetPlan:
     ----------
     root
         Absolute path of the dataset.
+    entities
+        Tells what the name of one of its files says. Asked when a record is
+        made: a dictionary for each of a million files would be held for nothing.
     files
         Selected files, those asked for first.
     """
 
     root: Path
+    entities: Callable[[str], Mapping[str, str]]
     files: list[PlannedFile] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> list[PlannedFile]:
+        """The files to fetch."""
+        return [f for f in self.files if f.checked_out and not f.is_settled]
+
+    @property
+    def bytes_ahead(self) -> int:
+        """Bytes that a transfer brings, as far as keys tell; one content comes once."""
+        return sum({f.info.key: f.info.bytesize or 0 for f in self.ahead}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +130,7 @@ class Problem:
         One sentence: what is wrong, and the next step.
     kind
         ``'path'``, ``'value'``, ``'nothing'``, ``'table'``, ``'dataset'``, ``'link'``,
-        ``'room'``, ``'remote'``.
+        ``'room'``, ``'remote'``, ``'file'``.
     """
 
     path: Path

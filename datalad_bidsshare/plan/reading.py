@@ -29,15 +29,11 @@ class ContentReader:
     ----------
     fetched
         By dataset root and path: what had to be fetched, and how that went.
-    absent
-        By dataset root and path: what is absent and could not or must not be
-        fetched.
     """
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self.fetched: dict[tuple[Path, str], GetResult] = {}
-        self.absent: dict[tuple[Path, str], FileInfo] = {}
 
     def read(self, visit: Visit, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Give the content of files of one dataset; None where it cannot be had."""
@@ -48,28 +44,24 @@ class ContentReader:
                 missing.append(info)
             else:
                 yield path, content
-        if missing and not self._request.dry_run:
-            self._fetch(visit.root, missing)
-            yield from self._read_again(visit.root, missing)
-        else:
-            for info in missing:
-                self.absent[visit.root, info.path] = info
-                yield info.path, None
+        # What failed once is not waited for again.
+        untried = [i for i in missing if (visit.root, i.path) not in self.fetched]
+        if untried and not self._request.dry_run:
+            self._fetch(visit.root, untried)
+        if missing:
+            yield from read_content(visit.root, missing)
+
+    def why_absent(self, visit: Visit, path: str) -> str:
+        """Give what went wrong when a file was fetched, to be added to a message."""
+        result = self.fetched.get((visit.root, path))
+        return f": {result.message}" if result is not None and result.message else ""
 
     def _fetch(self, root: Path, infos: list[FileInfo]) -> None:
+        from datalad_bidsshare.dataset.transfer import get
+
         shown = ", ".join(info.path for info in infos[:3])
         more = f" and {len(infos) - 3} more" if len(infos) > 3 else ""
         lgr.info("Fetching what the selection depends on: %s%s", shown, more)
-        from datalad.distribution.dataset import Dataset
-
-        from datalad_bidsshare.dataset.transfer import get
-
         request = self._request
-        for result in get(Dataset(root), infos, jobs=request.jobs, source=request.source):
+        for result in get(root, infos, jobs=request.jobs, remote=request.remote):
             self.fetched[root, result.info.path] = result
-
-    def _read_again(self, root: Path, infos: list[FileInfo]) -> Iterator[tuple[str, bytes | None]]:
-        for info, (path, content) in zip(infos, read_content(root, infos), strict=True):
-            if content is None:
-                self.absent[root, info.path] = info
-            yield path, content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,37 +16,44 @@ from datalad_bidsshare.selection.filters import ValueFilter
 from datalad_bidsshare.selection.names import Names
 from datalad_bidsshare.selection.select import Selector, unmet_values, values_near
 
-__all__ = ["unmet_problems", "untracked_paths", "why_nothing"]
+__all__ = ["count_unsearched", "unmet_problems", "untracked_paths", "why_nothing"]
 
 
 def untracked_paths(request: Request, visits: list[Visit]) -> Iterator[Problem]:
     """Report positional paths that no visited dataset tracks."""
     by_root = {visit.root: visit for visit in visits}
-    names: dict[Path, Names] = {}
+    names: dict[Path, tuple[Names, Names, set[str]]] = {}
     for path in request.paths:
         owner = next((p for p in (path, *path.parents) if p in by_root), None)
         if owner is None or path == owner:
             continue
-        visit = by_root[owner]
-        inner = path.relative_to(owner).as_posix()
         if owner not in names:
-            names[owner] = Names(visit.index.paths)
-        known = names[owner]
-        mounts = visit.index.gitlinks
-        below_mount = mount_of(inner, set(mounts)) is not None
-        holds_mount = any(m.startswith(f"{inner}/") for m in mounts)
-        if inner in known or below_mount or holds_mount or known.below(inner):
-            # What lies below a mount is the subdataset's to tell.
+            index = by_root[owner].index
+            names[owner] = Names(index.paths), Names(index.gitlinks), set(index.gitlinks)
+        files, mounts, known_mounts = names[owner]
+        inner = path.relative_to(owner).as_posix()
+        # What lies below a mount is the subdataset's to tell.
+        if (
+            inner in files
+            or files.below(inner)
+            or mounts.below(inner)
+            or mount_of(inner, known_mounts) is not None
+        ):
             continue
         there = path.exists() or path.is_symlink()
         yield Problem(
             path,
             "impossible",
-            "exists but is not tracked by the dataset; see 'datalad status'"
+            f"exists but is not tracked by the dataset; see {_datalad('status', owner)}"
             if there
             else "path does not exist",
             "path",
         )
+
+
+def _datalad(command: str, root: Path) -> str:
+    """Write a command as it can be pasted into a shell anywhere."""
+    return shlex.join(["datalad", command, "-d", str(root)])
 
 
 def unmet_problems(
@@ -143,13 +151,15 @@ def why_nothing(request: Request, visits: list[Visit], *, explained: bool) -> It
     explained
         Whether values that occur nowhere were reported before.
     """
-    asked = str(request.selection)
-    if not asked and request.where is None and request.paths:
-        # Paths that nothing is tracked at are reported by themselves.
+    if not any(visit.index.paths or visit.index.gitlinks for visit in visits):
+        yield Problem(request.root, "impossible", "the dataset tracks no files", "nothing")
         return
-    text = "no file matches" + (f" {asked}" if asked else "")
+    text = f"no file matches {request.selection}".rstrip()
     if request.where is not None:
         text += f" where {request.where.text}"
+    if request.paths:
+        shown = [path.relative_to(request.root).as_posix() for path in request.paths[:3]]
+        text += f" in {', '.join(shown)}" + " and other paths" * (len(request.paths) > 3)
     hints = []
     elsewhere = _in_skipped_places(request, visits)
     if elsewhere:
@@ -157,8 +167,9 @@ def why_nothing(request: Request, visits: list[Visit], *, explained: bool) -> It
             f"{elsewhere[1]} would match in {elsewhere[0]}/, which is only searched when named: "
             f"add {elsewhere[0]} as a path"
         )
-    if not request.recursive and any(_could_match(v) for v in visits):
-        hints.append("there are subdatasets: add -r to search them")
+    unsearched = count_unsearched(request, visits)
+    if unsearched:
+        hints.append(f"{unsearched} subdatasets could match and were not searched: add -r")
     if explained and not hints:
         return
     if not hints and request.selection.queries:
@@ -166,8 +177,16 @@ def why_nothing(request: Request, visits: list[Visit], *, explained: bool) -> It
     yield Problem(request.root, "impossible", "; ".join([text, *hints]), "nothing")
 
 
-def _could_match(visit: Visit) -> bool:
-    return any(visit.selector.may_hold(mount) for mount in visit.index.gitlinks)
+def count_unsearched(request: Request, visits: list[Visit]) -> int:
+    """Count the subdatasets that could hold wanted files, had recursion been asked for."""
+    if request.recursive:
+        return 0
+    searched = {visit.root for visit in visits}
+    return sum(
+        visit.root / mount not in searched and visit.selector.may_hold(mount)
+        for visit in visits
+        for mount in visit.index.gitlinks
+    )
 
 
 def _in_skipped_places(request: Request, visits: list[Visit]) -> tuple[str, int] | None:

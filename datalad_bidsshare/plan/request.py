@@ -41,7 +41,7 @@ class Request:
         Look only: install and fetch nothing.
     jobs
         Transfers at a time where a table must be fetched, or None.
-    source
+    remote
         Name of the remote to fetch from, or None for any.
     """
 
@@ -55,7 +55,7 @@ class Request:
     recursion_limit: int | None = None
     dry_run: bool = False
     jobs: int | None = None
-    source: str | None = None
+    remote: str | None = None
 
     @property
     def is_void(self) -> bool:

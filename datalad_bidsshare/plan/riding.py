@@ -50,7 +50,7 @@ def add_companions(
         visit, path = tree.locate(companion.path)
         if not visit.selector.excludes(path, companion=True):
             needing, needed_by = tree.locate(companion.companion_of)
-            choose(visit, path, Reason(str(needing.root / needed_by), companion.reason))
+            choose(visit, path, Reason(companion.reason, str(needing.root / needed_by)))
 
     for companion in companions(selected, tree.names):
         add(companion)
@@ -104,6 +104,7 @@ def _add_linked(
                 "they would be fetched first, and what they point to is not in this list"
                 if request.dry_run
                 else "they could not be fetched, and what they point to is not selected"
-            ),
+            )
+            + reader.why_absent(*tree.locate(absent[0])),
             "link",
         )

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
+from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.plan.outcome import Problem
 from datalad_bidsshare.plan.reading import ContentReader
 from datalad_bidsshare.plan.request import Request
-from datalad_bidsshare.plan.tree import BidsTree
+from datalad_bidsshare.plan.tree import BidsTree, Match
 from datalad_bidsshare.plan.walk import Visit
 from datalad_bidsshare.selection.companions import bids_root
 from datalad_bidsshare.selection.conditions import Where
@@ -70,12 +71,12 @@ class RowSelection:
         except TableUnavailableError as error:
             self._undecided.append((tree, error))
             return None
-        except SelectionError:
+        except (SelectionError, DatasetError):
             # A broken table: the same is met, and told, once the files are listed.
             return None
         return rows
 
-    def matches(self, tree: BidsTree) -> list[tuple[str, Visit, str]]:
+    def matches(self, tree: BidsTree) -> list[Match]:
         """Give the selected files of a tree whose rows fulfil the condition.
 
         None of them, if a table that decides cannot be had; see `undecided`.
@@ -91,18 +92,21 @@ class RowSelection:
             self._undecided.append((tree, error))
             return []
 
-    def _kept(self, tree: BidsTree) -> Iterator[tuple[str, Visit, str]]:
-        by_root: dict[str, list[tuple[str, Visit, str]]] = defaultdict(list)
+    def _kept(self, tree: BidsTree) -> Iterator[Match]:
+        by_root: dict[str, list[Match]] = defaultdict(list)
+        roots: dict[str, str] = {}
         for match in tree.matches():
-            by_root[bids_root(match[0], tree.names)].append(match)
+            directory = match.in_tree.rpartition("/")[0]
+            if directory not in roots:
+                roots[directory] = bids_root(match.in_tree, tree.names)
+            by_root[roots[directory]].append(match)
         for root, matches in by_root.items():
-            entities = {m[0]: m[1].selector.entities(m[2]) for m in matches}
-            pairs = {(e.get("subject"), e.get("session")) for e in entities.values()}
             home, base = _tables_of(tree, root)
             rows = RowFilter(self._where, base)
+            pairs = {_subject_and_session(match) for match in matches}
             rows.prepare(home.names, partial(home.read, self._reader), pairs)
             for match in matches:
-                if rows.keeps(match[0], entities[match[0]]):
+                if rows.keeps(match.in_tree, match.visit.selector.entities(match.path)):
                     yield match
 
     def undecided(self) -> list[Problem]:
@@ -116,10 +120,16 @@ class RowSelection:
                     visit.root / inner,
                     "impossible",
                     f"--where needs this table, whose content is absent; it {what}. "
-                    "Which files match is unknown until then",
+                    "Which files match is unknown until then"
+                    + self._reader.why_absent(visit, inner),
                     "table",
                 )
         return list(problems.values())
+
+
+def _subject_and_session(match: Match) -> tuple[str | None, str | None]:
+    said = match.visit.selector.entities(match.path)
+    return said.get("subject"), said.get("session")
 
 
 def _tables_of(tree: BidsTree, root: str) -> tuple[BidsTree, str]:

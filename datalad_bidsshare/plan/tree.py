@@ -8,12 +8,21 @@ top holds for the runs in `sub-01/`, which is a repository of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from datalad_bidsshare.plan.reading import ContentReader
 from datalad_bidsshare.plan.walk import Visit
 from datalad_bidsshare.selection.names import Names
 
-__all__ = ["BidsTree", "group"]
+__all__ = ["BidsTree", "Match", "group"]
+
+
+class Match(NamedTuple):
+    """A selected file: its path in the tree, its repository, its path in that."""
+
+    in_tree: str
+    visit: Visit
+    path: str
 
 
 class BidsTree:
@@ -54,16 +63,11 @@ class BidsTree:
                 )
         return self._names
 
-    @property
-    def members(self) -> Iterable[tuple[str, Visit]]:
-        """The repositories and where they are mounted."""
-        return self._members.items()
-
-    def matches(self) -> Iterator[tuple[str, Visit, str]]:
-        """Give what was selected: path in the tree, repository, path in that."""
+    def matches(self) -> Iterator[Match]:
+        """Give what was selected in all its repositories."""
         for prefix, visit in self._members.items():
             for path in visit.matches:
-                yield (f"{prefix}/{path}" if prefix else path), visit, path
+                yield Match(f"{prefix}/{path}" if prefix else path, visit, path)
 
     def locate(self, path: str) -> tuple[Visit, str]:
         """Give the repository that holds a path, and the path in that."""

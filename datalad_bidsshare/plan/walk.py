@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.hierarchy import contains_repo, install
+from datalad_bidsshare.dataset.hierarchy import contains_repo, install, leads_outside, mount_of
 from datalad_bidsshare.dataset.listing import Index, read_index
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
@@ -106,11 +106,7 @@ def walk(
 def _descend(
     request: Request, visit: Visit, subject_may_match: SubjectTest | None
 ) -> Iterator[Visit | Subdataset | Problem]:
-    for mount in visit.index.gitlinks:
-        inside = _within_subdataset(visit.within, mount)
-        if inside is None:
-            continue
-        named = any(w == mount or w.startswith(f"{mount}/") for w in visit.within)
+    for mount, inside, named in _mounts_within(visit):
         depth = 0 if named else visit.depth + 1
         if not named:
             limit = request.recursion_limit
@@ -128,11 +124,47 @@ def _descend(
             yield from _descend(request, child, subject_may_match)
 
 
+def _mounts_within(visit: Visit) -> Iterator[tuple[str, tuple[str, ...], bool]]:
+    """Give the mounts that the positional paths leave.
+
+    Yields
+    ------
+    tuple
+        The mount, what the paths mean inside, and whether one of them names
+        the mount or something in it.
+    """
+    mounts = visit.index.gitlinks
+    if not visit.within:
+        yield from ((mount, (), False) for mount in mounts)
+        return
+    known = set(mounts)
+    named: dict[str, list[str]] = {}
+    for path in visit.within:
+        mount_there = mount_of(path, known)
+        if mount_there is not None:
+            named.setdefault(mount_there, []).append(path[len(mount_there) + 1 :])
+    whole = set(visit.within)
+    for mount in mounts:
+        inside = named.get(mount, [])
+        if any(directory in whole for directory in parents(mount)):
+            inside = [*inside, ""]
+        if inside:
+            yield mount, tuple(inside), mount in named
+
+
 def _enter(
     request: Request, visit: Visit, mount: str, within: tuple[str, ...]
 ) -> Generator[Subdataset | Problem, None, Visit | None]:
     """Look into one subdataset, installing it first if need be."""
     path = visit.root / mount
+    if leads_outside(visit.root, mount):
+        yield Problem(
+            path,
+            "error",
+            "a symbolic link stands where a subdataset should be; it is not followed",
+            "dataset",
+        )
+        return None
     if not contains_repo(path):
         if request.dry_run:
             yield Subdataset(path, visit.root, "planned")
@@ -166,16 +198,3 @@ def _visit(request: Request, root: Path, within: tuple[str, ...]) -> Visit:
 def _relative(path: Path, root: Path) -> str:
     relative = path.relative_to(root).as_posix()
     return "" if relative == "." else relative
-
-
-def _within_subdataset(within: tuple[str, ...], mount: str) -> tuple[str, ...] | None:
-    """Say what the positional paths mean inside a subdataset; None: not looked at."""
-    if not within:
-        return ()
-    inside = []
-    for path in within:
-        if path == mount or path == "" or mount.startswith(f"{path}/"):
-            inside.append("")
-        elif path.startswith(f"{mount}/"):
-            inside.append(path[len(mount) + 1 :])
-    return tuple(inside) or None

@@ -22,12 +22,6 @@ _MOST_FAILURES = 10
 Record = Mapping[str, Any]
 
 
-class _Shown:
-    """How many failures of each kind there were in this call."""
-
-    counts: Counter[str] = Counter()
-
-
 def render_record(res: dict[str, Any]) -> None:
     """Show a record at once if it needs attention; files that are fine wait for the summary.
 
@@ -35,14 +29,10 @@ def render_record(res: dict[str, Any]) -> None:
     """
     if res.get("status") in ("ok", "notneeded") and res.get("type") != "dataset":
         return
-    if "entities" in res and "problem" in res:
+    if _is_of_its_dataset(res):
         return
-    if res.get("status") in ("error", "impossible"):
-        kind = res.get("problem", "file")
-        _Shown.counts[kind] += 1
-        if _Shown.counts[kind] > _MOST_FAILURES:
-            return
-    generic_result_renderer(res)
+    if res.get("failure", 0) <= _MOST_FAILURES:
+        generic_result_renderer(res)
 
 
 def render_summary(action: str, results: Sequence[Any]) -> None:
@@ -55,11 +45,19 @@ def render_summary(action: str, results: Sequence[Any]) -> None:
     results
         Its records, as far as the caller's filters let them through.
     """
-    more = sum(max(0, n - _MOST_FAILURES) for n in _Shown.counts.values())
-    _Shown.counts.clear()
+    records = [r for r in results if isinstance(r, Mapping)]
+    if results and not records:
+        # The caller transforms them, to paths for instance: there is nothing to sum up.
+        return
+    more = sum(r.get("failure", 0) > _MOST_FAILURES and not _is_of_its_dataset(r) for r in records)
     if more:
         ui.message(f"  [{more} more like these; see all with -f json]")
-    ui.message("\n".join(summary_lines(action, [r for r in results if isinstance(r, Mapping)])))
+    ui.message("\n".join(summary_lines(action, records)))
+
+
+def _is_of_its_dataset(record: Record) -> bool:
+    """Say whether a file's problem is that of its dataset, which has a record of its own."""
+    return "entities" in record and "problem" in record
 
 
 @dataclass(slots=True)
@@ -94,8 +92,8 @@ def summary_lines(action: str, records: Sequence[Record]) -> list[str]:
 
 
 def _table(files: Sequence[Record], last: str) -> list[str]:
-    asked = [r for r in files if "companion_of" not in r]
-    riding = [r for r in files if "companion_of" in r]
+    asked = [r for r in files if "companion_reason" not in r]
+    riding = [r for r in files if "companion_reason" in r]
     rows = _rows(asked, by_subject=True)
     by_subject = len(rows) <= _MOST_ROWS
     if not by_subject:

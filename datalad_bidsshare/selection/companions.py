@@ -23,12 +23,12 @@ from datalad_bidsshare.selection.entities import parse, recording_directory
 from datalad_bidsshare.selection.inheritance import (
     Folder,
     Inheritance,
+    Kind,
     Label,
     Source,
-    Table,
     natural_order,
 )
-from datalad_bidsshare.selection.names import Names
+from datalad_bidsshare.selection.names import DESCRIPTION, Names, parents
 from datalad_bidsshare.selection.vocabulary import load_schema
 
 __all__ = ["Companion", "Level", "bids_root", "companions", "expand", "sidecars"]
@@ -71,31 +71,31 @@ class Companion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Lookups:
     """Where to look for what, for files of one kind in one directory."""
 
-    beside: tuple[tuple[Table, str], ...] = ()
-    sidecars: tuple[Table, ...] = ()
-    rules: tuple[tuple[Association, tuple[tuple[Table, ...], ...]], ...] = ()
-    gradients: tuple[tuple[str, tuple[Table, ...]], ...] = ()
+    beside: tuple[tuple[Kind, str], ...] = ()
+    sidecars: tuple[Kind, ...] = ()
+    rules: tuple[tuple[Association, tuple[tuple[Kind, ...], ...]], ...] = ()
+    gradients: tuple[tuple[str, tuple[Kind, ...]], ...] = ()
 
 
-def _plan(source: Source) -> _Plan:
+def _lookups(source: Source) -> _Lookups:
     key = (source.suffix, source.extension, tuple(source.entities))
-    plan = source.folder.plans.get(key)
-    if not isinstance(plan, _Plan):
-        plan = source.folder.plans[key] = _make_plan(source)
-    return plan
+    lookups = source.folder.lookups.get(key)
+    if not isinstance(lookups, _Lookups):
+        lookups = source.folder.lookups[key] = _make_lookups(source)
+    return lookups
 
 
-def _make_plan(source: Source) -> _Plan:
+def _make_lookups(source: Source) -> _Lookups:
     levels, suffix, extension = source.folder.levels, source.suffix, source.extension
     if extension == ".json":
-        return _Plan()
+        return _Lookups()
     beside = tuple(_beside(source))
     if not suffix:
-        return _Plan(beside)
-    sidecars = [t for level in levels if (t := level.tables(suffix).get(".json"))]
+        return _Lookups(beside)
+    sidecars = [k for level in levels if (k := level.kinds(suffix).get(".json"))]
     rules = []
     for rule in _rules(suffix, extension, tuple(source.entities), source.entities.get("datatype")):
         reach = levels[:1] if rule.search == "here" else levels
@@ -104,10 +104,10 @@ def _make_plan(source: Source) -> _Plan:
             rules.append((rule, tuple(places)))
     gradients = []
     if suffix == "dwi" and extension in _ENCODINGS[0]:
-        for kind in ("bval", "bvec"):
-            tables = [t for level in levels if (t := level.tables(suffix).get(f".{kind}"))]
-            gradients.append((kind, tuple(tables)))
-    return _Plan(beside, tuple(sidecars), tuple(rules), tuple(gradients))
+        for name in ("bval", "bvec"):
+            found = [k for level in levels if (k := level.kinds(suffix).get(f".{name}"))]
+            gradients.append((name, tuple(found)))
+    return _Lookups(beside, tuple(sidecars), tuple(rules), tuple(gradients))
 
 
 @lru_cache(maxsize=4096)
@@ -137,10 +137,10 @@ def _describing_suffixes() -> frozenset[str]:
     return frozenset(tables | {"scans", "sessions", "participants", "samples"})
 
 
-def _places(level: Folder, rule: Association, suffix: str) -> Iterator[Table]:
-    for extension, table in level.tables(rule.suffix or suffix).items():
+def _places(level: Folder, rule: Association, suffix: str) -> Iterator[Kind]:
+    for extension, kind in level.kinds(rule.suffix or suffix).items():
         if extension in rule.extensions or (".*" in rule.extensions and extension != ".json"):
-            yield table
+            yield kind
 
 
 #: What one file needs: (path, reason, whether that file needs others in turn).
@@ -150,57 +150,57 @@ _Need = tuple[str, str, bool]
 def _needs(source: Source) -> list[_Need]:
     """Give what one file needs itself."""
     entities, prefix = source.entities, source.prefix
-    plan = _plan(source)
+    lookups = _lookups(source)
     needs: list[_Need] = []
-    for table, reason in plan.beside:
-        path = table.by_prefix.get(prefix)
+    for kind, reason in lookups.beside:
+        path = kind.by_prefix.get(prefix)
         if path is not None:
             needs.append((path, reason, False))
     if "split" in entities:
         needs += _split_parts(source)
-    for table in plan.sidecars:
-        needs += [(path, "sidecar", False) for path in table.inherited(entities)]
-    for rule, places in plan.rules:
-        for tables in places:
-            found = [p for t in tables for p in t.associated(entities, rule.extra, rule.fixed)]
+    for kind in lookups.sidecars:
+        needs += [(path, "sidecar", False) for path in kind.inherited(entities)]
+    for rule, places in lookups.rules:
+        for kinds in places:
+            found = [p for k in kinds for p in k.associated(entities, rule.extra, rule.fixed)]
             if len(found) > 1:
                 found = _one_encoding(found, source.extension)
             needs += [(path, rule.name, True) for path in found]
             if found and rule.search == "nearest":
                 break
-    for kind, gradients in plan.gradients:
+    for name, gradients in lookups.gradients:
         # BIDS: the nearest one that the file inherits from (found above).
         # pybids' get_bval/get_bvec: the one that agrees best, be it more
         # specific than the image. Both must be there for both to be answered.
-        for table in gradients:
+        for kind in gradients:
             best = min(
-                ((-shared, natural_order(path), path) for shared, path in table.agreeing(entities)),
+                ((-shared, natural_order(path), path) for shared, path in kind.agreeing(entities)),
                 default=None,
             )
             if best:
-                needs.append((best[2], kind, False))
+                needs.append((best[2], name, False))
                 break
     return needs
 
 
-def _beside(source: Source) -> Iterator[tuple[Table, str]]:
+def _beside(source: Source) -> Iterator[tuple[Kind, str]]:
     """Give where the files are that are one thing with a file, by their stem."""
     own = source.extension
     is_data = not _describes(own)
-    for extension, table in source.folder.tables(source.suffix).items():
+    for extension, kind in source.folder.kinds(source.suffix).items():
         if extension.endswith(".json"):
-            yield table, "sidecar"
+            yield kind, "sidecar"
         elif is_data and extension != own and not _alternatives(own, extension):
-            yield table, "part"
+            yield kind, "part"
 
 
 def _split_parts(source: Source) -> list[_Need]:
     """Give the parts of a long FIF recording (BIDS "MEG file formats")."""
-    table = source.folder.tables(source.suffix).get(source.extension)
-    if table is None:
+    kind = source.folder.kinds(source.suffix).get(source.extension)
+    if kind is None:
         return []
     rest = {k: v for k, v in source.entities.items() if k != "split"}
-    parts = table.associated(rest, frozenset({"split"}), {})
+    parts = kind.associated(rest, frozenset({"split"}), {})
     return [(path, "part", True) for path in parts if "split" in parse(path)]
 
 
@@ -227,8 +227,8 @@ def _tables(source: Source) -> list[_Need]:
         (path, suffix, True)
         for suffix in ("scans", "sessions")
         for level in source.folder.levels
-        if (table := level.tables(suffix).get(".tsv"))
-        for path in table.inherited(source.entities)
+        if (kind := level.kinds(suffix).get(".tsv"))
+        for path in kind.inherited(source.entities)
     ]
 
 
@@ -263,7 +263,7 @@ def bids_root(path: str, names: Names) -> str:
     The deepest directory above it that has a ``dataset_description.json``;
     ``''`` when there is none.
     """
-    return Inheritance(names).folder(path.rpartition("/")[0]).root
+    return next(d for d in parents(path) if not d or f"{d}/{DESCRIPTION}" in names)
 
 
 def sidecars(path: str, walk: Inheritance) -> list[str]:
@@ -277,8 +277,8 @@ def sidecars(path: str, walk: Inheritance) -> list[str]:
     source = walk.source(path) if directory is None else walk.recording(directory)
     return [
         sidecar
-        for table in _plan(source).sidecars
-        for sidecar in sorted(table.inherited(source.entities), key=natural_order)
+        for kind in _lookups(source).sidecars
+        for sidecar in sorted(kind.inherited(source.entities), key=natural_order)
     ]
 
 

@@ -22,16 +22,15 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 __all__ = [
     "LEVELS",
     "NUMBER",
     "SIGNS",
-    "All",
-    "AnyOf",
     "Column",
+    "Combination",
     "Comparison",
     "IsMissing",
     "Node",
@@ -158,34 +157,18 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
-    """Conditions that must all hold (``and``)."""
+class Combination:
+    """Conditions of which all must hold (``and``: `choose` is min) or any (``or``, ``in``: max)."""
 
+    choose: Callable[[Iterable[int]], int]
     terms: tuple[Node, ...]
 
     def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        least = greatest = _TRUE
-        for term in self.terms:
-            low, high = term.bounds(lookup, unread)
-            least, greatest = min(least, low), min(greatest, high)
-        return least, greatest
+        bounds = [term.bounds(lookup, unread) for term in self.terms]
+        return self.choose(low for low, _ in bounds), self.choose(high for _, high in bounds)
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    """Conditions of which one must hold (``or``, ``in``)."""
-
-    terms: tuple[Node, ...]
-
-    def bounds(self, lookup: Lookup, unread: Container[Column]) -> _Bounds:
-        least = greatest = _FALSE
-        for term in self.terms:
-            low, high = term.bounds(lookup, unread)
-            least, greatest = max(least, low), max(greatest, high)
-        return least, greatest
-
-
-Node = Comparison | IsMissing | Not | All | AnyOf
+Node = Comparison | IsMissing | Not | Combination
 
 
 @dataclass(frozen=True, slots=True)

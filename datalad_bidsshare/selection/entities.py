@@ -13,21 +13,14 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from datalad_bidsshare.selection.vocabulary import (
-    Entity,
-    Vocabulary,
-    load_schema,
-    vocabulary,
-)
+from datalad_bidsshare.selection.vocabulary import Entity, Vocabulary, vocabulary
 
 __all__ = [
     "Parser",
-    "load_schema",
     "parse",
     "parser",
     "recording_directory",
     "recording_entities",
-    "vocabulary",
 ]
 
 #: Label patterns that can only match within one token.
@@ -119,7 +112,9 @@ class Parser:
         if "\\" in dirname or "\n" in dirname:
             # The separator behind a directory name is part of some patterns.
             text = f"/{dirname}/"
-            settled = set(self._patterns) - self.whole_path_entities - {"suffix", "extension"}
+            late = self.whole_path_entities | {"suffix", "extension"}
+            # In the order of the definitions: a set has none, and this ends up in records.
+            settled = [name for name in self._patterns if name not in late]
             found = {n: v for n in settled if (v := self._search(n, text)) is not None}
         elif dirname:
             for component in dirname.split("/"):

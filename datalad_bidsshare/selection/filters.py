@@ -10,14 +10,23 @@ import enum
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 
+from datalad_bidsshare.selection.digits import MOST_DIGITS, whole_number
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.globs import compile_glob
 from datalad_bidsshare.selection.vocabulary import vocabulary
 
-__all__ = ["OPTIONS", "Query", "Selection", "ValueFilter", "build_filter", "build_selection"]
+__all__ = [
+    "OPTIONS",
+    "Query",
+    "Selection",
+    "ValueFilter",
+    "build_filter",
+    "build_selection",
+    "read_texts",
+]
 
 #: Entities that have an option of their own on every command.
 OPTIONS = (
@@ -75,7 +84,7 @@ class ValueFilter:
             return self.absent
         if self.present or value in self.literals:
             return True
-        if self.numbers and value.isdecimal() and int(value) in self.numbers:
+        if self.numbers and whole_number(value) in self.numbers:
             return True
         return any(pattern.fullmatch(value) for _, pattern in self.patterns)
 
@@ -98,7 +107,8 @@ class ValueFilter:
         """Say whether a label is the one that a listed label means."""
         if value == wanted:
             return True
-        return bool(self.numbers) and value.isdecimal() and int(value) == int(wanted)
+        number = whole_number(value) if self.numbers else None
+        return number is not None and number == whole_number(wanted)
 
     def __str__(self) -> str:
         values = self.wanted + [text for text, _ in self.patterns]
@@ -121,10 +131,6 @@ class Query:
     filters: tuple[ValueFilter, ...]
     name: str = ""
 
-    def admits(self, entities: Mapping[str, str]) -> bool:
-        """Say whether a name with these entities is wanted."""
-        return all(f.admits(entities.get(f.entity)) for f in self.filters)
-
     def __str__(self) -> str:
         return " ".join(map(str, self.filters))
 
@@ -141,11 +147,14 @@ class Selection:
         A file that any of these admits is taken away.
     excluded_globs
         (as written, compiled): a file that any of these matches is taken away.
+    options
+        What was asked of all the queries. Already part of each of them.
     """
 
     queries: tuple[Query, ...] = ()
     excluded: tuple[ValueFilter, ...] = ()
-    excluded_globs: tuple[tuple[str, re.Pattern[str]], ...] = field(default=())
+    excluded_globs: tuple[tuple[str, re.Pattern[str]], ...] = ()
+    options: tuple[ValueFilter, ...] = ()
 
     def excludes(self, path: str, entities: Mapping[str, str], *, companion: bool = False) -> bool:
         """Say whether a file is taken away.
@@ -166,7 +175,9 @@ class Selection:
         return any(pattern.fullmatch(path) for _, pattern in self.excluded_globs)
 
     def __str__(self) -> str:
-        return " or ".join(f"({q})" if len(self.queries) > 1 else str(q) for q in self.queries)
+        wanted = " or ".join(f"({q})" if len(self.queries) > 1 else str(q) for q in self.queries)
+        unwanted = [*map(str, self.excluded), *(text for text, _ in self.excluded_globs)]
+        return " ".join([wanted] * bool(wanted) + [f"exclude {text}" for text in unwanted])
 
 
 def build_filter(key: str, values: object, *, literal: bool = False) -> ValueFilter:
@@ -226,8 +237,8 @@ def build_filter(key: str, values: object, *, literal: bool = False) -> ValueFil
                         label = _with_dot(label)
                     if not literal and _GLOB_CHARS.intersection(label):
                         patterns.append((label, re.compile(fnmatch.translate(label))))
-                    elif entity.is_index:
-                        numbers.add(_as_number(entity.name, label))
+                    elif entity.is_index and (number := _as_number(entity.name, label)) is not None:
+                        numbers.add(number)
                     else:
                         literals.add(label)
     if entity.name == "extension":
@@ -282,7 +293,7 @@ def build_selection(
             raise SelectionError(
                 f"--exclude {unwanted} takes away all that the selection asks for; drop one of them"
             )
-    return Selection(tuple(merged), excluded, globs)
+    return Selection(tuple(merged), excluded, globs, tuple(narrowing.values()))
 
 
 def _merge(
@@ -311,7 +322,7 @@ def _read_entities(entities: Mapping[str, object] | Iterable[str] | None) -> lis
     else:
         # Repetition of one key is a list of values, in whatever spelling.
         gathered: dict[str, list[object]] = {}
-        for text in [entities] if isinstance(entities, str) else entities:
+        for text in read_texts("entities", entities, "acq=highres"):
             found = _KEY_VALUE.fullmatch(text)
             if not found:
                 raise SelectionError(f"{text!r} is not of the form KEY=VALUE, such as acq=highres")
@@ -331,7 +342,7 @@ def _read_exclusions(
 ) -> tuple[tuple[ValueFilter, ...], tuple[tuple[str, re.Pattern[str]], ...]]:
     filters: list[ValueFilter] = []
     globs: list[tuple[str, re.Pattern[str]]] = []
-    texts = [] if exclude is None else [exclude] if isinstance(exclude, str) else list(exclude)
+    texts = [] if exclude is None else read_texts("exclude", exclude, "suffix=sbref")
     if exclude is not None and not texts:
         raise SelectionError("an empty list of exclusions; leave it out to exclude nothing")
     for text in texts:
@@ -407,6 +418,36 @@ def _contradicts(query: Query, unwanted: ValueFilter) -> bool:
     return False
 
 
+def read_texts(name: str, value: object, example: str) -> list[str]:
+    """Read a parameter that is a text or a list of texts.
+
+    Parameters
+    ----------
+    name, example
+        Of the parameter, for the message.
+    value
+        What was given.
+
+    Raises
+    ------
+    SelectionError
+        If it is neither.
+    """
+    if isinstance(value, str):
+        return [value]
+    # The keys of a dict are texts, but not what was meant.
+    wrong: object = value
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)):
+        items = list(value)
+        wrong = next((item for item in items if not isinstance(item, str)), None)
+        if all(isinstance(item, str) for item in items):
+            return items
+    raise SelectionError(
+        f"{name} takes a text such as {example!r}, or a list of texts, "
+        f"nothing of type {type(wrong).__name__!r}"
+    )
+
+
 def _flatten(values: object) -> list[object]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         return [values]
@@ -425,6 +466,8 @@ def _as_text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Integral) and not isinstance(value, bool):
+        if abs(int(value)) >= 10**MOST_DIGITS:  # which may be too long to be shown, too
+            raise SelectionError(f"a number of that length cannot be a value of {name!r}")
         return str(value)  # also numpy's, as they come from a table
     raise SelectionError(f"{value!r} cannot be a value of {name!r}; give a label or a whole number")
 
@@ -451,10 +494,10 @@ def _with_optional_dot(pattern: re.Pattern[str]) -> re.Pattern[str]:
     return re.compile(rf"{pattern.pattern[:start]}\.?(?:{pattern.pattern[start:]})")
 
 
-def _as_number(name: str, label: str) -> int:
+def _as_number(name: str, label: str) -> int | None:
     if not label.isdecimal():
         raise SelectionError(f"{name!r} is a whole number in BIDS, {label!r} is not")
-    return int(label)
+    return whole_number(label)
 
 
 def _compile_regex(name: str, pattern: str) -> re.Pattern[str]:

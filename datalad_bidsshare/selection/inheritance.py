@@ -18,17 +18,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from datalad_bidsshare.selection.digits import whole_number
 from datalad_bidsshare.selection.entities import parse, parser, recording_directory
-from datalad_bidsshare.selection.names import Names
+from datalad_bidsshare.selection.names import DESCRIPTION, Names
 
 __all__ = [
     "Entities",
     "Folder",
     "Inheritance",
+    "Kind",
     "Label",
     "Shape",
     "Source",
-    "Table",
     "natural_order",
 ]
 
@@ -68,7 +69,7 @@ class Source:
     entities: Entities
 
 
-class Table:
+class Kind:
     """The files of one suffix and extension in one directory.
 
     Grouped by which entities they have, then by the labels, so that finding
@@ -200,7 +201,8 @@ class _Reader:
 
 def _comparable(labels: dict[str, str]) -> Entities:
     run = labels.get("run")
-    return labels if run is None else {**labels, "run": int(run)}
+    number = None if run is None else whole_number(run)
+    return labels if number is None else {**labels, "run": number}
 
 
 class Shape:
@@ -231,12 +233,12 @@ class Folder:
 
     __slots__ = (
         "_above",
+        "_kinds",
         "_labels",
         "_names",
-        "_tables",
         "base",
+        "lookups",
         "path",
-        "plans",
         "reader",
         "recording",
         "root",
@@ -254,22 +256,23 @@ class Folder:
         #: deepest that has a dataset_description.json, as a derivative dataset
         #: within a dataset is its own (BIDS "Storage of derived datasets").
         self.root = path
+        files = names.files_in(path)
         self._above: tuple[Folder, ...] = ()
-        if above is not None and f"{path}/dataset_description.json" not in names.files_in(path):
+        if above is not None and f"{path}/{DESCRIPTION}" not in files:
             self.root = above.root
             self._above = above.levels
         #: The directory recording that this lies in, if any.
         self.recording = recording_directory(f"{path}/_") if path else None
         #: For the use of whoever looks things up here repeatedly.
-        self.plans: dict[tuple[str, str, tuple[str, ...]], object] = {}
+        self.lookups: dict[tuple[str, str, tuple[str, ...]], object] = {}
         self.reader = _Reader(path)
         self._names = names
-        self._tables: dict[str, dict[str, Table]] | None = None
+        self._kinds: dict[str, dict[str, Kind]] | None = None
         self._labels: str = above._labels if above else ""
         tail = self._take_label(path.rpartition("/")[2])
         #: The same, where they also repeat the labels: without the underscore.
         self.stem = self.base + self._labels
-        self.shape = self._shape(tail, above, shapes)
+        self.shape = self._shape(files, tail, above, shapes)
 
     def _take_label(self, component: str) -> str:
         """Note the label of a subject or session directory; give what is left."""
@@ -283,12 +286,15 @@ class Folder:
                 return "ses-"
         return component
 
-    def _shape(self, tail: str, above: Folder | None, shapes: dict[object, Shape]) -> Shape:
+    def _shape(
+        self, files: list[str], tail: str, above: Folder | None, shapes: dict[object, Shape]
+    ) -> Shape:
         own: list[str] = []
         bound = above is not None and above.shape.bound
         repeats, skip, cut = f"{self.stem}_", len(self.base), len(self.stem)
-        for path in self._names.files_in(self.path):
-            if self._labels and path.startswith(repeats):
+        labelled = bool(self._labels)
+        for path in files:
+            if labelled and path.startswith(repeats):
                 own.append(path[cut:])
             else:
                 name = path[skip:]
@@ -310,20 +316,23 @@ class Folder:
     @property
     def heads(self) -> tuple[str, ...]:
         """What paths of files on each level start with, without and with labels."""
-        return tuple(head for level in self.levels for head in (level.base, level.stem))
+        heads = [self.base, self.stem]
+        for level in self._above:
+            heads += level.base, level.stem
+        return tuple(heads)
 
     @property
     def levels(self) -> tuple[Folder, ...]:
         """Itself and the directories above it, up to the BIDS root."""
         return (self, *self._above)
 
-    def tables(self, suffix: str) -> Mapping[str, Table]:
+    def kinds(self, suffix: str) -> Mapping[str, Kind]:
         """Give the files here of one suffix, by extension."""
-        if self._tables is None:
-            self._tables = self._read()
-        return self._tables.get(suffix, {})
+        if self._kinds is None:
+            self._kinds = self._read()
+        return self._kinds.get(suffix, {})
 
-    def _read(self) -> dict[str, dict[str, Table]]:
+    def _read(self) -> dict[str, dict[str, Kind]]:
         by_tail: dict[str, dict[str, str]] = {}
         skip = len(self.base)
         for path in self._names.files_in(self.path):
@@ -333,23 +342,23 @@ class Folder:
             if members is None:
                 members = by_tail[tail] = {}
             members[path[skip:at]] = path
-        tables: dict[str, dict[str, Table]] = {}
+        kinds: dict[str, dict[str, Kind]] = {}
         for tail, members in by_tail.items():
-            kind = None if _odd("".join(members)) else _kind(tail)
-            if kind:
-                self._table(tables, *kind).by_prefix.update(members)
+            parts = None if _odd("".join(members)) else _cut_tail(tail)
+            if parts:
+                self._kind(kinds, *parts).by_prefix.update(members)
             else:
                 for path in members.values():
                     prefix, suffix, extension = _cut(path, skip)
-                    self._table(tables, suffix, extension).by_prefix[prefix] = path
-        return tables
+                    self._kind(kinds, suffix, extension).by_prefix[prefix] = path
+        return kinds
 
-    def _table(self, tables: dict[str, dict[str, Table]], suffix: str, extension: str) -> Table:
-        by_extension = tables.setdefault(suffix, {})
-        table = by_extension.get(extension)
-        if table is None:
-            table = by_extension[extension] = Table(self.reader)
-        return table
+    def _kind(self, kinds: dict[str, dict[str, Kind]], suffix: str, extension: str) -> Kind:
+        by_extension = kinds.setdefault(suffix, {})
+        kind = by_extension.get(extension)
+        if kind is None:
+            kind = by_extension[extension] = Kind(self.reader)
+        return kind
 
 
 def _odd(text: str) -> bool:
@@ -358,7 +367,7 @@ def _odd(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _kind(tail: str) -> tuple[str, str] | None:
+def _cut_tail(tail: str) -> tuple[str, str] | None:
     """Cut what stands behind the last underscore into suffix and extension."""
     suffix, dot, rest = tail.partition(".")
     ordinary = suffix.isascii() and suffix.replace("+", "0").isalnum()
@@ -375,8 +384,8 @@ def _cut(path: str, skip: int) -> tuple[str, str, str]:
     """
     at = path.rfind("_", skip) + 1 or skip
     prefix = path[skip:at]
-    if not _odd(prefix) and (kind := _kind(path[at:])):
-        return prefix, *kind
+    if not _odd(prefix) and (parts := _cut_tail(path[at:])):
+        return prefix, *parts
     stem, dot, rest = path[skip:].partition(".")
     found = parse(path)
     suffix, extension = found.get("suffix", ""), found.get("extension", "")
@@ -432,8 +441,14 @@ class Inheritance:
 
 
 @lru_cache(maxsize=4096)
-def natural_order(path: str) -> tuple[str | int, ...]:
+def natural_order(path: str) -> tuple[str | tuple[int, str], ...]:
     """Give the key by which pybids sorts: digits as numbers, case ignored."""
     # Every other piece is a number; asking isdigit() would take "²" for one.
     pieces = re.split("([0-9]+)", path)
-    return tuple([int(t) if i % 2 else t.lower() for i, t in enumerate(pieces)])
+    return tuple([_magnitude(t) if i % 2 else t.lower() for i, t in enumerate(pieces)])
+
+
+def _magnitude(digits: str) -> tuple[int, str]:
+    """Give what orders numbers of any length, without making them: the longer is the greater."""
+    bare = digits.lstrip("0")
+    return len(bare), bare

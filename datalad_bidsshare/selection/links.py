@@ -29,10 +29,11 @@ from urllib.parse import unquote
 from datalad_bidsshare.selection.companions import Companion, expand
 from datalad_bidsshare.selection.entities import parse, recording_directory
 from datalad_bidsshare.selection.inheritance import Inheritance
-from datalad_bidsshare.selection.metadata import Content, Reader, Unread, Unreadable, flat
-from datalad_bidsshare.selection.names import Names
+from datalad_bidsshare.selection.metadata import Content, Unread, Unreadable, flat
+from datalad_bidsshare.selection.names import DESCRIPTION, Names
+from datalad_bidsshare.selection.reader import Reader
 
-__all__ = ["DanglingLink", "Linked", "Reader", "Unread", "Unreadable", "linked"]
+__all__ = ["DanglingLink", "Linked", "Unread", "Unreadable", "linked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,12 @@ class DanglingLink:
         The link as written.
     reason
         Why it is not followed, in words.
-    resolved
-        The path in the dataset that is meant and not there (it may lie in a
-        subdataset), or None.
     """
 
     source: str
     field: str
     target: str
     reason: str
-    resolved: str | None = None
 
 
 Linked = Companion | DanglingLink | Unread | Unreadable
@@ -78,7 +75,6 @@ _FIELDS: Mapping[str, _Base] = {
 }
 _KEPT = frozenset([*_FIELDS, "B0FieldSource", "B0FieldIdentifier", "DatasetLinks"])
 
-_DESCRIPTION = "dataset_description.json"
 _IMAGES = (".nii", ".nii.gz")
 #: What pybids' get_fieldmap looks at, and other images that are for others.
 _FOR_OTHERS = re.compile("phase1|phasediff|epi|fieldmap|m0scan")
@@ -141,7 +137,7 @@ class _Search:
         for path, of in systems:
             self._content.want(path, of)
         for path in self._wanted:
-            self._content.want(posixpath.join(self._root(path), _DESCRIPTION), path)
+            self._content.want(posixpath.join(self._root(path), DESCRIPTION), path)
         self._content.load()
         yield from self._content.notes()
 
@@ -173,17 +169,16 @@ class _Search:
             places, reason = self._places(path, target, base)
             hit = next((p for p in places if self._files_at(p)), None)
             if hit is None:
-                meant = places[0] if places else None
-                yield from self._dangling(path, name, target, reason or _NOT_THERE, meant)
+                yield from self._dangling(path, name, target, reason or _NOT_THERE)
             else:
                 for file in self._files_at(hit):
                     yield from self._take(file, of, name)
 
     def _dangling(
-        self, source: str, name: str, target: object, reason: str, meant: str | None = None
+        self, source: str, name: str, target: object, reason: str
     ) -> Iterator[DanglingLink]:
         text = target if isinstance(target, str) else json.dumps(target)
-        link = DanglingLink(source, name, text, reason, meant)
+        link = DanglingLink(source, name, text, reason)
         if link not in self._noted:
             self._noted.add(link)
             yield link
@@ -227,7 +222,7 @@ class _Search:
         """Give where a dataset is that a BIDS URI names ("BIDS URI", DatasetLinks)."""
         if not name:
             return root, ""
-        description = self._content.own(posixpath.join(root, _DESCRIPTION))
+        description = self._content.own(posixpath.join(root, DESCRIPTION))
         links = description.get("DatasetLinks")
         value = links.get(name) if isinstance(links, dict) else None
         if not isinstance(value, str):
@@ -264,8 +259,7 @@ class _Search:
                 else:
                     outside = _is_foreign(value) or not places[0]
                     reason = _NOT_FOLLOWED if outside else _NOT_THERE
-                    meant = None if outside else places[0]
-                    yield from self._dangling(path, "stim_file", value, reason, meant)
+                    yield from self._dangling(path, "stim_file", value, reason)
 
     # -- backward ----------------------------------------------------------------
 

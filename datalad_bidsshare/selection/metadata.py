@@ -7,18 +7,15 @@ type becomes a note; nothing is raised.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from datalad_bidsshare.selection.companions import sidecars
 from datalad_bidsshare.selection.inheritance import Inheritance
+from datalad_bidsshare.selection.reader import Reader
 
-__all__ = ["Content", "Reader", "Unread", "Unreadable", "flat"]
-
-#: Gives the content of files, None where it is not here. One call may ask for
-#: many; what is asked for and not answered counts as None.
-Reader = Callable[[Sequence[str]], Iterable[tuple[str, bytes | None]]]
+__all__ = ["Content", "Unread", "Unreadable", "flat"]
 
 
 @dataclass(frozen=True, slots=True)

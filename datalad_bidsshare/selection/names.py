@@ -5,7 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Names", "parents"]
+__all__ = ["DESCRIPTION", "Names", "parents"]
+
+#: What makes a directory a BIDS dataset (BIDS "Dataset description").
+DESCRIPTION = "dataset_description.json"
 
 #: The character behind "/": everything below "a/" sorts before "a0".
 _AFTER_SLASH = chr(ord("/") + 1)

@@ -144,12 +144,20 @@ def read_selection(
     """
     from datalad_bidsshare.selection.errors import SelectionError
     from datalad_bidsshare.selection.filter_files import load_filter_file
-    from datalad_bidsshare.selection.filters import build_selection
+    from datalad_bidsshare.selection.filters import build_selection, read_texts
     from datalad_bidsshare.selection.where import parse_where
 
     if filter_query is not None and filter_file is None:
         raise SelectionError("a filter query is a query of a filter file: give the file too")
-    names = [filter_query] if isinstance(filter_query, str) else filter_query
+    names = None if filter_query is None else read_texts("filter_query", filter_query, "bold")
+    if filter_file is not None and not isinstance(filter_file, (str, PathLike)):
+        raise SelectionError(
+            f"filter_file takes a path, nothing of type {type(filter_file).__name__!r}"
+        )
+    if where is not None and not isinstance(where, str):
+        raise SelectionError(
+            f"where takes a text such as 'age >= 18', nothing of type {type(where).__name__!r}"
+        )
     queries = () if filter_file is None else load_filter_file(Path(filter_file), names)
     selection = build_selection(options, entities=entities, exclude=exclude, queries=queries)
     return selection, None if where is None else parse_where(where)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from datalad_bidsshare.selection.entities import parser, recording_directory, recording_entities
 from datalad_bidsshare.selection.errors import near_matches
 from datalad_bidsshare.selection.filters import Query, Selection, ValueFilter
+from datalad_bidsshare.selection.names import DESCRIPTION, parents
 from datalad_bidsshare.selection.vocabulary import vocabulary
 
 __all__ = ["SKIPPED_DIRECTORIES", "Selector", "bids_roots", "unmet_values", "values_near"]
@@ -21,8 +23,6 @@ __all__ = ["SKIPPED_DIRECTORIES", "Selector", "bids_roots", "unmet_values", "val
 #: ``DEFAULT_LOCATIONS_TO_IGNORE``, and ``derivatives``, which pybids only
 #: indexes when it is told to.
 SKIPPED_DIRECTORIES = frozenset({"code", "derivatives", "models", "sourcedata", "stimuli"})
-
-_DESCRIPTION = "dataset_description.json"
 
 #: What is left to ask of the names in a directory, for each query still alive.
 _Remaining = tuple[tuple[ValueFilter, ...], ...]
@@ -42,7 +42,7 @@ def bids_roots(paths: Iterable[str]) -> frozenset[str]:
     frozenset of str
         Directories, always with ``''``, the dataset itself.
     """
-    tail = f"/{_DESCRIPTION}"
+    tail = f"/{DESCRIPTION}"
     return frozenset({""}.union([p[: -len(tail)] for p in paths if p.endswith(tail)]))
 
 
@@ -79,11 +79,10 @@ class Selector:
         self._selection = selection
         self._mounted = f"{mounted}/" if mounted else ""
         # '' names the dataset itself: it restricts nothing and names nothing inside.
-        self._within = () if "" in within else tuple(within)
-        self._named = tuple(w for w in within if w)
-        self._named_exactly = frozenset(self._named)
-        self._below = tuple(f"{w}/" for w in self._within)
-        self._exact = frozenset(self._within)
+        self._everywhere = not within or "" in within
+        self._named = frozenset(w for w in within if w)
+        #: The directories above them.
+        self._on_the_way = frozenset(d for named in self._named for d in parents(named))
         self._roots = roots
         self._skip = bool(selection.queries) if skip is None else skip
         self._parser = parser()
@@ -101,16 +100,15 @@ class Selector:
 
     def wants(self, path: str) -> bool:
         """Say whether one path is wanted."""
-        if self._within and path not in self._exact and not path.startswith(self._below):
-            return False
         dirname, _, base = path.rpartition("/")
-        if path in self._named_exactly:
+        if path in self._named:
             # Its directory may be one that is skipped but for this file.
             state: _Remaining | None = self._open(dirname, on_the_way=True)
         else:
             state = self._states.get(dirname)
             if state is None:
-                state = self._states[dirname] = self._open(dirname)
+                state = self._open(dirname) if self._covers(dirname) else _NOTHING
+                self._states[dirname] = state
         if not state:
             return False
         if (
@@ -149,11 +147,7 @@ class Selector:
         Only what the mount path itself says is used: nothing is opened.
         """
         inside = f"{directory}/"
-        if self._within and not (
-            directory in self._exact
-            or inside.startswith(self._below)
-            or any(w.startswith(inside) for w in self._within)
-        ):
+        if not (self._covers(directory) or directory in self._on_the_way):
             return False
         if any(
             pattern.fullmatch(self._mounted + inside)
@@ -252,13 +246,16 @@ class Selector:
 
     def _is_named(self, place: str, path: str, on_the_way: bool = False) -> bool:
         """Say whether a positional path opens a skipped place for a path in it."""
+        if on_the_way and path in self._on_the_way:
+            return True
         return any(
-            path == named
-            or path.startswith(f"{named}/")
-            or (on_the_way and named.startswith(f"{path}/"))
-            for named in self._named
-            if named == place or named.startswith(f"{place}/")
+            named in self._named and (named == place or named.startswith(f"{place}/"))
+            for named in (path, *parents(path))
         )
+
+    def _covers(self, directory: str) -> bool:
+        """Say whether the positional paths take in all that lies in a directory."""
+        return self._everywhere or any(d in self._named for d in parents(f"{directory}/"))
 
 
 def _admits_all(filters: tuple[ValueFilter, ...], entities: Mapping[str, str]) -> bool:
@@ -323,6 +320,8 @@ def unmet_values(
 ) -> dict[tuple[str, str], ValueFilter]:
     """Give the listed values that no selected file has.
 
+    Those that only queries of a filter file list count if no file is selected at all.
+
     Parameters
     ----------
     selection
@@ -336,15 +335,19 @@ def unmet_values(
         (entity, value as asked) to the filter that lists it. Whether such a
         value exists elsewhere in the dataset is for :func:`values_near`.
     """
+    entities_of = iter(found)
+    first = next(entities_of, None)
+    # A filter file is for many datasets: that a query of it finds nothing is no mistake.
+    asked = [q.filters for q in selection.queries if first is None or not q.name]
     unmet = {
         (one.entity, value): one
-        for query in selection.queries
-        for one in query.filters
+        for filters in (selection.options, *asked)
+        for one in filters
         for value in one.wanted
     }
     wanted_entities = {entity for entity, _ in unmet}
     seen: set[tuple[str, str]] = set()
-    for entities in found:
+    for entities in chain([] if first is None else [first], entities_of):
         for entity in wanted_entities:
             value = entities.get(entity)
             if value is not None and (entity, value) not in seen:

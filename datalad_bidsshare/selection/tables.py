@@ -21,17 +21,15 @@ that gives the content of those which turn out to be needed.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from datalad_bidsshare.selection.conditions import LEVELS, Column, Where
 from datalad_bidsshare.selection.errors import SelectionError, near_matches
+from datalad_bidsshare.selection.reader import Reader
 from datalad_bidsshare.selection.tsv import Key, Pair, Table, read_tsv
 
-__all__ = ["NameIndex", "Reader", "RowFilter", "TableUnavailableError"]
-
-Reader = Callable[[Sequence[str]], Iterable[tuple[str, "bytes | None"]]]
-"""Give the content of many paths in one call; None where it is not available."""
+__all__ = ["NameIndex", "RowFilter", "TableUnavailableError"]
 
 
 class NameIndex(Protocol):
@@ -115,32 +113,6 @@ class RowFilter:
         self._candidates: frozenset[Pair] | None = None
         self._verdicts: dict[tuple[str, str | None, str | None], bool] = {}
         self._ready = False
-
-    @property
-    def tables_read(self) -> tuple[str, ...]:
-        """The paths of the tables that were read, in order."""
-        return tuple(path for level in self._levels.values() for path in level.paths)
-
-    def needed(
-        self,
-        names: NameIndex,
-        candidates: Iterable[tuple[str | None, str | None]] | None = None,
-    ) -> list[str]:
-        """List the tables that :meth:`prepare` may ask for, at most; nothing is read.
-
-        Parameters
-        ----------
-        names : NameIndex
-            The names of the dataset's files.
-        candidates : iterable of (subject, session), optional
-            As for :meth:`prepare`.
-        """
-        pairs = self._pairs(names, candidates)
-        tables: list[str] = []
-        for level in LEVELS:
-            if any(column.table in (None, level) for column in self._where.columns):
-                tables += self._paths(level, names, pairs)
-        return tables
 
     def prepare(
         self,

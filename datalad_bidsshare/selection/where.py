@@ -28,9 +28,8 @@ from datalad_bidsshare.selection.conditions import (
     LEVELS,
     NUMBER,
     SIGNS,
-    All,
-    AnyOf,
     Column,
+    Combination,
     Comparison,
     IsMissing,
     Node,
@@ -159,7 +158,7 @@ class _Parser:
         terms = [self._all()]
         while self._take("or"):
             terms.append(self._all())
-        return terms[0] if len(terms) == 1 else AnyOf(tuple(terms))
+        return terms[0] if len(terms) == 1 else Combination(max, tuple(terms))
 
     def expect_end(self) -> None:
         if self._token.kind != "end":
@@ -169,7 +168,7 @@ class _Parser:
         terms = [self._negation()]
         while self._take("and"):
             terms.append(self._negation())
-        return terms[0] if len(terms) == 1 else All(tuple(terms))
+        return terms[0] if len(terms) == 1 else Combination(min, tuple(terms))
 
     def _negation(self) -> Node:
         negative = False
@@ -218,7 +217,7 @@ class _Parser:
             signs = "a comparison (== != < <= > >=)"
             more = ", 'in' or 'is'" if isinstance(left, Column) else ""
             raise self._expected(signs + more, _QUOTING)
-        return links[0] if len(links) == 1 else All(tuple(links))
+        return links[0] if len(links) == 1 else Combination(min, tuple(links))
 
     def _is_missing(self, column: Column) -> Node:
         negative = self._take("not")
@@ -241,7 +240,7 @@ class _Parser:
                 if not self._take(closing):
                     raise self._expected(f"',' or '{closing}'")
                 break
-        return AnyOf(tuple(terms))
+        return Combination(max, tuple(terms))
 
     def _operand(self) -> Operand:
         token = self._token

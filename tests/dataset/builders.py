@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from datalad_bidsshare.dataset.blobs import FileInfo, describe
 from datalad_bidsshare.dataset.listing import read_index
+from tests.platforms import makes_name
 
-__all__ = ["HOSTILE_NAMES", "annex_repo", "clone_of", "drop_objects", "git", "infos", "objects_of"]
+__all__ = [
+    "HOSTILE_NAMES",
+    "PATIENCE",
+    "add_link",
+    "annex_repo",
+    "clone_of",
+    "drop_objects",
+    "git",
+    "infos",
+    "objects_of",
+    "wait_for",
+]
 
 # Every kind of name that the issue lists. The last is no UTF-8.
-HOSTILE_NAMES = [
+_ALL_NAMES = [
     b"sub-01/with space_bold.nii.gz",
     b"sub-01/with\nnewline_bold.nii.gz",
     b"sub-01/quote'and\"double_bold.nii.gz",
@@ -27,12 +42,30 @@ HOSTILE_NAMES = [
     "sub-01/brain-\U0001f9e0_bold.nii.gz".encode(),
     b"sub-01/latin1-\xe9_bold.nii.gz",
 ]
+HOSTILE_NAMES = [name for name in _ALL_NAMES if makes_name(name.rpartition(b"/")[2])]
+"""Those of them that this system can have."""
+
+
+PATIENCE = 300.0
+"""Seconds after which a test that waits has failed. A loaded machine needs many, and a test that
+passes waits no longer than it must."""
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T]) -> T:
+    """Wait until a condition holds, and give what it gave."""
+    until = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+    return result
 
 
 def git(root: Path, *args: str | bytes, text: bytes | None = None) -> str:
     """Run git, which must succeed, and give what it wrote."""
     done = subprocess.run(
-        ["git", *args], cwd=root, input=text, capture_output=True, check=False, timeout=120
+        ["git", *args], cwd=root, input=text, capture_output=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, (args, done.stdout, done.stderr)
     return done.stdout.decode("utf-8", "surrogateescape")
@@ -53,6 +86,13 @@ def annex_repo(root: Path, files: dict[bytes | str, bytes], tracked: dict[str, b
     git(root, "annex", "add", "-q", "--force-large", ".")
     git(root, "commit", "-q", "-m", "content")
     return root
+
+
+def add_link(root: Path, name: str, target: str) -> None:
+    """Commit a symbolic link, also where this user can make none: git can."""
+    oid = git(root, "hash-object", "-w", "--stdin", text=target.encode()).strip()
+    git(root, "update-index", "--add", "--cacheinfo", f"120000,{oid},{name}")
+    git(root, "checkout", "-q", "--", name)
 
 
 def clone_of(source: Path, target: Path) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.dataset.builders import HOSTILE_NAMES, PATIENCE, add_link, annex_repo, clone_of, git
+from tests.platforms import POSIX
 from tests.process_log import process_log
-
-from .builders import HOSTILE_NAMES, annex_repo, clone_of, git
 
 __all__ = ["process_log"]
 
@@ -45,7 +45,7 @@ for line in sys.stdin:
             with open(os.path.join(store, "new-" + key), "w") as f:
                 f.write(str(os.getpid()))
             os.replace(os.path.join(store, "new-" + key), started)
-            until = time.monotonic() + 60
+            until = time.monotonic() + {patience}
             while os.path.exists(os.path.join(store, "hold-" + key)):
                 if time.monotonic() > until:
                     sys.exit("held for too long")
@@ -93,9 +93,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "not-a-pointer.txt": b"/annex/objects/",
     }
     root = annex_repo(tmp_path_factory.mktemp("source") / "ds", files, tracked)
-    (root / "sub-01" / "link.nii.gz").symlink_to("sub-01_T1w.nii.gz")
-    (root / "outside").symlink_to("/etc/passwd")
-    git(root, "add", "-A")
+    for link, target in (("sub-01/link.nii.gz", "sub-01_T1w.nii.gz"), ("outside", "/etc/passwd")):
+        add_link(root, link, target)
     git(root, "commit", "-q", "-m", "links")
     return root
 
@@ -154,10 +153,12 @@ def ria(tmp_path_factory: pytest.TempPathFactory) -> Ria:
 @pytest.fixture
 def slow_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
     """Give a function that moves a dataset's objects to a special remote that can be held."""
+    if not POSIX:
+        pytest.skip("needs a system that runs scripts by their first line")
     programs = tmp_path / "programs"
     programs.mkdir()
     program = programs / "git-annex-remote-slowtest"
-    program.write_text(_SLOW_REMOTE.format(python=sys.executable))
+    program.write_text(_SLOW_REMOTE.format(python=sys.executable, patience=PATIENCE))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     store = tmp_path / "slow-store"
     store.mkdir()

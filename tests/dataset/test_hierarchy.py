@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.hierarchy import (
+    _message,
     contains_repo,
-    find_root,
     install,
+    leads_outside,
     mount_of,
-    subdatasets,
 )
 from datalad_bidsshare.dataset.listing import read_index
+from tests.dataset.builders import annex_repo, git
+from tests.dataset.conftest import Ria
+from tests.platforms import MAKES_SYMLINKS, needs_symlinks
 from tests.process_log import ProcessLog
-
-from .builders import annex_repo, git
-from .conftest import Ria
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +44,15 @@ def top(nested: Path, tmp_path: Path) -> Path:
 
 
 def test_three_levels_one_after_the_other(top: Path) -> None:
-    index = read_index(top)
-    assert index.gitlinks == ["derivatives/pipe line", "sourcedata"]
-    assert [(s.mount, s.path, s.installed) for s in subdatasets(top, index.gitlinks)] == [
-        ("derivatives/pipe line", top / "derivatives" / "pipe line", False),
-        ("sourcedata", top / "sourcedata", False),
-    ]
+    mounts = read_index(top).gitlinks
+    assert mounts == ["derivatives/pipe line", "sourcedata"]
+    assert [contains_repo(top / m) for m in mounts] == [False, False]
     result = install(top, "derivatives/pipe line")
     assert (result.status, result.message) == ("ok", "")
-    assert [s.installed for s in subdatasets(top, index.gitlinks)] == [True, False]
+    assert [contains_repo(top / m) for m in mounts] == [True, False]
     middle = top / "derivatives" / "pipe line"
-    assert git(middle, "rev-parse", "HEAD").strip() == index.commit("derivatives/pipe line")
+    recorded = git(top, "rev-parse", "HEAD:derivatives/pipe line")
+    assert git(middle, "rev-parse", "HEAD") == recorded
     assert not os.path.exists(middle / "a")
     assert install(middle, "sub-01").status == "ok"
     assert read_index(middle / "sub-01").paths == ["bold.nii", "x.json"]
@@ -63,10 +61,9 @@ def test_three_levels_one_after_the_other(top: Path) -> None:
 
 
 def test_looking_starts_and_installs_nothing(top: Path, process_log: ProcessLog) -> None:
-    gitlinks = read_index(top).gitlinks
+    mounts = read_index(top).gitlinks
     process_log.clear()
-    assert not any(s.installed for s in subdatasets(top, gitlinks))
-    assert find_root(top / "sourcedata" / "x.json") == top
+    assert not any(contains_repo(top / m) or leads_outside(top, m) for m in mounts)
     assert process_log.count() == 0
     assert os.listdir(top / "sourcedata") == []
 
@@ -148,23 +145,64 @@ def test_what_a_repository_is(tmp_path: Path) -> None:
     (broken / ".git").mkdir()
     assert not contains_repo(broken)
     (broken / ".git").rmdir()
-    (broken / ".git").symlink_to("nowhere")
-    assert not contains_repo(broken)
+    if MAKES_SYMLINKS:
+        (broken / ".git").symlink_to("nowhere")
+        assert not contains_repo(broken)
 
 
-def test_root_of_a_path(source: Path, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a link into .git, which belongs to where it stands
-    assert find_root(source / "sub-01" / "sub-01_T1w.nii.gz") == source
-    assert find_root(source / "sub-01") == source
-    assert find_root(source) == source
-    assert find_root(source / "not" / "there.nii") == source
-    assert find_root(Path(source.anchor)) is None
-    monkeypatch.chdir(source / "sub-01")
-    assert find_root(Path(".")) == source
-    assert find_root(Path("../sub-02")) == source
-    assert install(top, "sourcedata").status == "ok"
-    assert find_root(top / "sourcedata" / "x.json") == top / "sourcedata"
-    assert find_root(top / "derivatives" / "pipe line" / "a") == top
+@needs_symlinks
+def test_links_on_the_way_to_a_mount(top: Path, tmp_path: Path) -> None:
+    assert not leads_outside(top, "derivatives/pipe line")
+    assert not leads_outside(top, "not/there")
+    git(tmp_path, "init", "-q", "elsewhere/pipe line")
+    shutil.rmtree(top / "derivatives")
+    (top / "derivatives").symlink_to(tmp_path / "elsewhere")
+    shutil.rmtree(top / "sourcedata")
+    (top / "sourcedata").symlink_to(tmp_path / "elsewhere" / "pipe line")
+    for mount in read_index(top).gitlinks:
+        # a repository is there, and is not the subdataset
+        assert contains_repo(top / mount)
+        assert leads_outside(top, mount)
+        result = install(top, mount)
+        assert result.status == "error"
+        assert "symbolic link" in result.message and "git status" in result.message
+    (top / "dangling").symlink_to("nowhere")
+    assert leads_outside(top, "dangling")
+    assert leads_outside(top, "dangling/sub")
+    for climbing in ("..", "sub-01/../..", ".", ""):
+        assert leads_outside(top, climbing)
+    # how one came to the dataset does not matter
+    (tmp_path / "to-top").symlink_to(top)
+    assert not leads_outside(tmp_path / "to-top", "not/there")
+
+
+class Unexpected(Exception):
+    """What an extension of DataLad may raise."""
+
+
+def test_whatever_datalad_raises_is_a_result(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datalad.distribution.dataset import Dataset
+
+    def broken(*_: object, **__: object) -> None:
+        raise Unexpected("out of order")
+
+    monkeypatch.setattr(Dataset, "get", broken)
+    result = install(top, "sourcedata")
+    assert result.status == "error"
+    assert "out of order" in result.message and "next: " in result.message
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Dataset, "get", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        install(top, "sourcedata")
+
+
+def test_messages_of_datalad_that_do_not_fit_their_template() -> None:
+    assert _message({"message": ("%s of %s", 1, 2)}) == "1 of 2"
+    assert _message({"message": ("%s of %s", "one")}) == "%s of %s one"
+    assert _message({"message": None}) == ""
 
 
 def test_mount_that_holds_a_path() -> None:

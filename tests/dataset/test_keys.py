@@ -15,8 +15,8 @@ from datalad_bidsshare.dataset.keys import (
     key_of_pointer,
     object_paths,
 )
-
-from .builders import annex_repo, git
+from tests.dataset.builders import annex_repo, git
+from tests.platforms import needs_posix, needs_symlinks
 
 KEYS = [
     "SHA256E-s6--5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03.nii.gz",
@@ -71,6 +71,17 @@ def test_sizes() -> None:
     assert bytesize_of_key("no key") is None
 
 
+@pytest.mark.parametrize("digits", [20, 5000, 30_000])
+def test_sizes_that_no_file_has_make_no_key(digits: int) -> None:
+    key = f"MD5E-s{'9' * digits}--x"
+    assert bytesize_of_key(key) is None
+    assert key_of_file(key) is None
+    assert key_of_pointer(f"/annex/objects/{key}\n".encode()) is None
+    assert key_of_link(f".git/annex/objects/aa/bb/{key}/{key}".encode()) is None
+    # the other numbers of a key are not read
+    assert bytesize_of_key(f"MD5E-s3-m{'9' * digits}--x") == 3
+
+
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return annex_repo(tmp_path_factory.mktemp("oracle") / "ds", {}, {"x": b"x"})
@@ -83,6 +94,8 @@ def asked(oracle: Path, names: list[str]) -> list[str | None]:
     return [line or None for line in given.split("\n")[: len(names)]]
 
 
+@needs_posix
+@needs_symlinks
 def test_links_as_git_annex_reads_them(oracle: Path) -> None:
     targets = [t.replace(b"%b", file_of_key(k).encode()) for t in TARGETS for k in KEYS]
     targets += [EMPTY_NAME, *MALFORMED]
@@ -141,7 +154,7 @@ def test_pointers_as_git_annex_reads_them(oracle: Path) -> None:
 
 
 def test_object_directories_are_git_annexs(source: Path, tmp_path: Path) -> None:
-    from .builders import infos
+    from tests.dataset.builders import infos
 
     git(tmp_path, "clone", "-q", "--bare", str(source), "bare.git")
     bare = tmp_path / "bare.git"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -10,13 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.dataset.beneath import read_beneath
+from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.presence import annex_directory, present, read_content
+from datalad_bidsshare.dataset.keys import object_paths
+from datalad_bidsshare.dataset.presence import (
+    LARGEST_READ,
+    Annex,
+    annex_directory,
+    present,
+    read_content,
+)
+from tests.dataset.builders import annex_repo, clone_of, drop_objects, git, infos, objects_of
+from tests.dataset.conftest import Ria
+from tests.platforms import needs_posix, needs_posix_names, needs_symlinks
 from tests.process_log import ProcessLog
-
-from .builders import annex_repo, clone_of, drop_objects, git, infos
-from .conftest import Ria
 
 
 def here(root: Path, *paths: str) -> dict[str, bool]:
@@ -41,6 +49,7 @@ def test_locked_files_need_no_process(source: Path, clone: Path, process_log: Pr
     assert process_log.count() == 0
 
 
+@needs_posix_names
 def test_contents(source: Path, clone: Path) -> None:
     paths = [
         "sub-01/events.tsv",
@@ -130,6 +139,7 @@ def test_unlocked_and_not_in_the_work_tree(
     assert process_log.commands("git-annex") == ["git-annex contentlocation --batch"]
 
 
+@needs_posix_names
 def test_adjusted_branch(source: Path, clone: Path) -> None:
     git(clone, "annex", "get", "-q", "sub-01")
     git(clone, "annex", "adjust", "--unlock")
@@ -143,6 +153,7 @@ def test_adjusted_branch(source: Path, clone: Path) -> None:
     assert contents(clone, "sub-01/events.tsv") == contents(source, "sub-01/events.tsv")
 
 
+@needs_symlinks
 def test_layout_of_its_own(tmp_path: Path) -> None:
     root = tmp_path / "tuned"
     git(tmp_path, "init", "-q", str(root))
@@ -162,6 +173,7 @@ def test_layout_of_its_own(tmp_path: Path) -> None:
     assert here(root, "a") == {"a": False}
 
 
+@needs_symlinks
 def test_ephemeral_clone(ria: Ria, tmp_path: Path) -> None:
     import datalad.api as dl
 
@@ -172,6 +184,7 @@ def test_ephemeral_clone(ria: Ria, tmp_path: Path) -> None:
     assert contents(root, "a.nii", "b.nii") == {"a.nii": b"A" * 1000, "b.nii": b"B" * 2000}
 
 
+@needs_symlinks
 def test_ephemeral_clone_of_a_bare_repository(source: Path, tmp_path: Path) -> None:
     # its objects lie where bare repositories keep them, and no link of the clone names that
     bare, root = tmp_path / "bare.git", tmp_path / "ephemeral"
@@ -184,6 +197,7 @@ def test_ephemeral_clone_of_a_bare_repository(source: Path, tmp_path: Path) -> N
     assert contents(root, "sub-01/events.tsv") == {"sub-01/events.tsv": b"onset\tduration\n"}
 
 
+@needs_symlinks
 def test_where_the_annex_is(source: Path, clone: Path, tmp_path: Path) -> None:
     assert annex_directory(source) == source / ".git" / "annex"
     linked = tmp_path / "linked"
@@ -227,6 +241,7 @@ def test_looking_initializes_nothing(unlocked_source: Path, tmp_path: Path) -> N
     assert not (root / ".git" / "annex").exists()
 
 
+@needs_posix
 def test_git_annex_is_missing(
     unlocked_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +260,7 @@ def test_git_annex_is_missing(
         present(root, described)
 
 
+@needs_symlinks
 def test_an_object_that_is_a_link_is_not_content(tmp_path: Path) -> None:
     root = annex_repo(tmp_path / "ds", {"a.json": b"{}"}, {})
     secret = tmp_path / "secret"
@@ -264,6 +280,66 @@ def test_an_object_that_is_a_link_is_not_content(tmp_path: Path) -> None:
     assert dict(read_content(root, [info])) == {"a.json": None}
 
 
+def test_what_is_too_large_is_not_read(
+    unlocked_source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("datalad_bidsshare.dataset.presence.LARGEST_READ", 999)
+    origin = annex_repo(
+        tmp_path / "ds",
+        {"by key": b"x" * 1000, "small": b"s" * 999, "by lie": b"short"},
+        {"in git": b"y" * 1000, "small in git": b"z" * 999},
+    )
+    (info,) = infos(origin, "by lie")
+    (lie,) = objects_of(origin, info.key or "")
+    lie.write_bytes(b"l" * 1000)
+    git(origin, "annex", "fromkey", "--force", "URL--http://example.org/x", "no size")
+    (without,) = infos(origin, "no size")
+    place = origin / ".git" / "annex" / "objects" / object_paths(without.key or "")[0]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"u" * 1000)
+    expected = {
+        "by key": None,
+        "by lie": None,
+        "in git": None,
+        "no size": None,
+        "small": b"s" * 999,
+        "small in git": b"z" * 999,
+    }
+    caplog.set_level(logging.WARNING, "datalad.bidsshare")
+    monkeypatch.setattr(logging.getLogger("datalad"), "propagate", True)
+    assert contents(origin) == expected
+    told = [r.getMessage() for r in caplog.records]
+    assert [t.split(" in /")[0] for t in told] == [p for p, c in expected.items() if c is None]
+    assert all(str(origin) in t for t in told)
+    # changed by the user, who may write anything
+    root = clone_of(unlocked_source, tmp_path / "clone")
+    (root / "same as locked.nii").write_bytes(b"e" * 1000)
+    assert contents(root, "same as locked.nii") == {"same as locked.nii": None}
+    (root / "same as locked.nii").write_bytes(b"e" * 999)
+    assert contents(root, "same as locked.nii") == {"same as locked.nii": b"e" * 999}
+    # what is here is here, whatever its size
+    assert set(here(origin).values()) == {True}
+
+
+def test_no_metadata_of_a_real_study_is_too_large() -> None:
+    assert LARGEST_READ >= 100 * 10**6
+
+
+def test_looking_again_sees_an_annex_that_came_later(source: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(source), "plain")
+    root = tmp_path / "plain"
+    described = infos(root, "sub-01/events.tsv")
+    annex = Annex(root)
+    assert annex.objects is None
+    assert annex.present(described) == {"sub-01/events.tsv": False}
+    git(root, "annex", "get", "-q", "sub-01/events.tsv")
+    assert annex.present(described) == {"sub-01/events.tsv": True}
+
+
+@needs_symlinks
 @pytest.mark.parametrize("relative", [True, False])
 def test_reading_beneath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool) -> None:
     if not relative:
@@ -275,7 +351,7 @@ def test_reading_beneath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relati
     (tmp_path / "secret").write_text("secret")
     (base / "out").symlink_to(tmp_path)
     (base / "link").symlink_to("d/e/f")
-    assert read_beneath(base, "d/e/f") == b"f"
+    assert read_beneath(base, "d/e/f", 100) == b"f"
     for path in (
         "d/e",
         "d/e/none",
@@ -289,13 +365,17 @@ def test_reading_beneath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relati
         "",
         "d/e/f/g",
     ):
-        assert read_beneath(base, path) is None, path
+        assert read_beneath(base, path, 100) is None, path
     (tmp_path / "to-base").symlink_to(base)
-    assert read_beneath(tmp_path / "to-base", "d/e/f") == b"f"
-    assert read_beneath(tmp_path / "none", "f") is None
+    assert read_beneath(tmp_path / "to-base", "d/e/f", 100) == b"f"
+    assert read_beneath(tmp_path / "none", "f", 100) is None
+    (base / "large").write_bytes(b"x" * 101)
+    with pytest.raises(TooLarge):
+        read_beneath(base, "large", 100)
+    assert read_beneath(base, "large", 101) == b"x" * 101
     if hasattr(os, "mkfifo"):
         os.mkfifo(base / "fifo")
-        assert read_beneath(base, "fifo") is None
+        assert read_beneath(base, "fifo", 100) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs two users")

@@ -9,8 +9,7 @@ import pytest
 
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.space import DEFAULT_RESERVE, free_space, parse_size
-
-from .builders import git
+from tests.dataset.builders import git
 
 
 @pytest.mark.parametrize(
@@ -39,6 +38,9 @@ from .builders import git
         ("1 parsec", None),
         ("-1", None),
         ("mb", None),
+        ("9" * 5000, None),
+        ("1e400", None),
+        ("1e300 yb", None),
     ],
 )
 def test_sizes_as_git_annex_writes_them(text: str, bytesize: int | None) -> None:

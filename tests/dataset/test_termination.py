@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from datalad_bidsshare.dataset import termination
+from tests.dataset.builders import wait_for
+from tests.platforms import needs_posix
+
+pytestmark = needs_posix
 
 # Starts a grandchild in a session of its own; both may refuse to end when asked.
 _PARENT = """
@@ -36,18 +39,12 @@ def test_ends_all_also_those_that_refuse(tmp_path: Path, trap: str) -> None:
     process = subprocess.Popen(
         ["sh", "-c", _PARENT.format(trap=trap, file=file)], stdout=subprocess.PIPE
     )
-    until = time.monotonic() + 20
-    while not (file.exists() and file.read_text().strip()):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: file.exists() and file.read_text().strip())
     grandchild = int(file.read_text())
     assert grandchild in termination._process_table()
     termination.end_tree(process, grace=1.0)
     assert process.returncode is not None
-    until = time.monotonic() + 5
-    while grandchild in termination._process_table():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: grandchild not in termination._process_table())
 
 
 @pytest.mark.usefixtures("_table")

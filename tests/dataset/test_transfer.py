@@ -14,24 +14,30 @@ from typing import Any
 
 import pytest
 
+from datalad_bidsshare.dataset import presence
+from datalad_bidsshare.dataset.gitannex import AnnexGet
 from datalad_bidsshare.dataset.presence import present
 from datalad_bidsshare.dataset.transfer import GetResult, default_jobs, get
+from tests.dataset.builders import (
+    HOSTILE_NAMES,
+    PATIENCE,
+    annex_repo,
+    clone_of,
+    drop_objects,
+    git,
+    infos,
+    objects_of,
+    wait_for,
+)
+from tests.dataset.conftest import Ria
+from tests.platforms import needs_posix, needs_posix_names
 from tests.process_log import ProcessLog
-
-from .builders import HOSTILE_NAMES, annex_repo, clone_of, drop_objects, git, infos, objects_of
-from .conftest import Ria
-
-
-def dataset(root: Path) -> Any:
-    from datalad.distribution.dataset import Dataset
-
-    return Dataset(str(root))
 
 
 def got(root: Path, *paths: str, **options: Any) -> dict[str, GetResult]:
     """Get files, and see that each has exactly one result, which is true."""
     described = infos(root, *paths)
-    results = list(get(dataset(root), described, **options))
+    results = list(get(root, described, **options))
     assert sorted(r.info.path for r in results) == sorted(i.path for i in described)
     there = present(root, described)
     for result in results:
@@ -96,7 +102,7 @@ def test_plain_git_dataset(tmp_path: Path, process_log: ProcessLog) -> None:
     git(tmp_path / "plain", "add", "-A")
     described = infos(tmp_path / "plain")
     process_log.clear()
-    assert [r.status for r in get(dataset(tmp_path / "plain"), described)] == ["notneeded"]
+    assert [r.status for r in get(tmp_path / "plain", described)] == ["notneeded"]
     assert process_log.count("git-annex") == 0
 
 
@@ -124,6 +130,7 @@ def test_unlocked(unlocked_source: Path, tmp_path: Path) -> None:
     assert git(root, "status", "--porcelain") == ""
 
 
+@needs_posix_names
 def test_adjusted_branch(source: Path, clone: Path) -> None:
     git(clone, "annex", "adjust", "--unlock")
     results = got(clone)
@@ -151,7 +158,7 @@ def test_deleted_from_the_work_tree(clone: Path) -> None:
     shutil.rmtree(clone / "sub-02")
     paths = ["derivatives/copy_T1w.nii.gz", "sub-01/sub-01_T1w.nii.gz", "sub-02/sub-02_T1w.nii.gz"]
     described = infos(clone, *paths)
-    results = {r.info.path: r for r in get(dataset(clone), described)}
+    results = {r.info.path: r for r in get(clone, described)}
     assert [results[p].status for p in paths] == ["ok", "impossible", "impossible"]
     assert " restore -- " in results[paths[1]].message
 
@@ -193,10 +200,10 @@ def test_corrupt_source(tmp_path: Path, damage: bytes) -> None:
     assert "fail" in results["a"].message or "verif" in results["a"].message.lower()
 
 
-def test_named_source(clone: Path, source: Path) -> None:
+def test_named_remote(clone: Path, source: Path) -> None:
     git(clone, "remote", "add", "second", str(source))
-    assert got(clone, "sub-01/events.tsv", source="second")["sub-01/events.tsv"].status == "ok"
-    results = got(clone, "sub-02/sub-02_T1w.nii.gz", "sub-03/sub-03_T1w.nii.gz", source="nobody")
+    assert got(clone, "sub-01/events.tsv", remote="second")["sub-01/events.tsv"].status == "ok"
+    results = got(clone, "sub-02/sub-02_T1w.nii.gz", "sub-03/sub-03_T1w.nii.gz", remote="nobody")
     for result in results.values():
         assert result.status == "error"
         assert 'no available git remote named "nobody"' in result.message
@@ -241,7 +248,7 @@ def test_results_come_as_transfers_end(tmp_path: Path, slow_remote: Callable[[Pa
     described = {i.path: i for i in infos(root)}
     hold = store / f"hold-{described['held'].key}"
     hold.touch()
-    results = get(dataset(root), described.values(), jobs=2)
+    results = get(root, described.values(), jobs=2)
     first = next(results)
     assert (first.info.path, first.status) == ("fast", "ok")
     assert not (root / "held").exists()
@@ -268,16 +275,6 @@ def running(pids: list[int]) -> list[int]:
     return alive
 
 
-def wait_for(condition: Callable[[], Any]) -> Any:
-    import time
-
-    until = time.monotonic() + 30
-    while not (result := condition()):
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.01)
-    return result
-
-
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
 
@@ -288,7 +285,7 @@ def test_closing_ends_git_annex(tmp_path: Path, slow_remote: Callable[[Path], Pa
     described = {i.path: i for i in infos(root)}
     hold = store / f"hold-{described['held'].key}"
     hold.touch()
-    results = get(dataset(root), described.values(), jobs=2)
+    results = get(root, described.values(), jobs=2)
     assert next(results).info.path == "fast"
     wait_for(lambda: (store / f"started-{described['held'].key}").exists())
     pids = family(store)
@@ -307,7 +304,7 @@ def test_a_file_that_another_process_is_getting(
     described = {i.path: i for i in infos(root)}
     hold = store / f"hold-{described['held'].key}"
     hold.touch()
-    first = get(dataset(root), described.values(), jobs=2)
+    first = get(root, described.values(), jobs=2)
     assert next(first).info.path == "fast"
     wait_for(lambda: (store / f"started-{described['held'].key}").exists())
     (second,) = got(root, "held").values()
@@ -335,12 +332,12 @@ def test_a_killed_process_leaves_no_orphan_and_can_resume(
     for hold in holds:
         hold.touch()
     code = (
-        "import sys; from pathlib import Path; from datalad.distribution.dataset import Dataset\n"
+        "import sys; from pathlib import Path\n"
         "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); infos = describe(root, read_index(root).entries())\n"
-        "for r in get(Dataset(str(root)), infos, jobs=3):\n"
+        "for r in get(root, infos, jobs=3):\n"
         "    print(r.info.path, r.status, *r.message.splitlines(), flush=True)\n"
     )
     process = subprocess.Popen(
@@ -359,7 +356,7 @@ def test_a_killed_process_leaves_no_orphan_and_can_resume(
     assert len(running(pids)) >= 3
     # to the one process only, as a batch system or a parent does: no terminal hands it on
     os.kill(process.pid, getattr(signal, signal_name))
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=PATIENCE)
     if signal_name == "SIGINT":
         assert "KeyboardInterrupt" in stderr
         assert running(pids) == []
@@ -374,6 +371,7 @@ def test_a_killed_process_leaves_no_orphan_and_can_resume(
     assert "".join(r.message for r in results.values()) == ""
 
 
+@needs_proc
 def test_git_annex_that_dies_in_between(
     tmp_path: Path, slow_remote: Callable[[Path], Path]
 ) -> None:
@@ -383,7 +381,7 @@ def test_git_annex_that_dies_in_between(
     store = slow_remote(root)
     described = {i.path: i for i in infos(root)}
     (store / f"hold-{described['held'].key}").touch()
-    results = get(dataset(root), described.values(), jobs=2)
+    results = get(root, described.values(), jobs=2)
     assert next(results).status == "ok"
     wait_for(lambda: (store / f"started-{described['held'].key}").exists())
     for pid in family(store):
@@ -402,18 +400,84 @@ def test_the_same_number_of_processes_however_many_files(
     for count in (10, 300):
         root = clone_of(origin, tmp_path / f"clone{count}")
         described = infos(root)[:count]
-        ds = dataset(root)
-        assert ds.repo is not None
         process_log.clear()
-        assert [r.status for r in get(ds, described, jobs=2)] == ["ok"] * count
+        assert [r.status for r in get(root, described, jobs=2)] == ["ok"] * count
         counts[count] = process_log.count()
         assert sum(" get --batch" in c for c in process_log.commands("git-annex")) == 1
         process_log.clear()
-        assert [r.status for r in get(ds, described)] == ["notneeded"] * count
+        assert [r.status for r in get(root, described)] == ["notneeded"] * count
         assert process_log.count() == 0
     # git-annex starts one helper a transfer thread, and how many threads it needs is up to time
     assert abs(counts[300] - counts[10]) <= 4, counts
     assert counts[10] < 40, counts
+
+
+def test_where_objects_are_is_found_out_once(
+    unlocked_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    real = presence.annex_directory
+
+    def annex_directory(root: Path) -> Path | None:
+        looked.append(root)
+        return real(root)
+
+    monkeypatch.setattr(presence, "annex_directory", annex_directory)
+    root = clone_of(unlocked_source, tmp_path / "clone")
+    assert {r.status for r in get(root, infos(root))} == {"ok", "notneeded"}
+    assert looked == [root]
+    # git-annex makes the annex while the files come: looked for twice in vain, then found
+    git(tmp_path, "clone", "-q", str(unlocked_source), "plain")
+    plain = tmp_path / "plain"
+    looked.clear()
+    assert {r.status for r in get(plain, infos(plain))} == {"ok", "notneeded"}
+    assert looked == [plain] * 3
+
+
+class Unexpected(Exception):
+    """What DataLad or an extension of it may raise."""
+
+
+@pytest.mark.parametrize("when", ["starting", "running"])
+def test_whatever_datalad_raises_is_a_result(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    from datalad.support.annexrepo import AnnexRepo
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise Unexpected("out of order")
+
+    def broken_later(*_: Any, **__: Any) -> Any:
+        yield from ()
+        raise Unexpected("out of order")
+
+    monkeypatch.setattr(AnnexRepo, "_call_annex", broken if when == "starting" else broken_later)
+    results = got(clone, "sub-01/events.tsv", "sub-02/sub-02_T1w.nii.gz")
+    for result in results.values():
+        assert result.status == "error"
+        assert "out of order" in result.message and str(clone) in result.message
+        assert "next: " in result.message
+
+
+def test_what_a_consumer_throws_stays_its_own(clone: Path) -> None:
+    (info,) = infos(clone, "sub-01/events.tsv")
+    from datalad.distribution.dataset import Dataset
+
+    records = AnnexGet(Dataset(str(clone)), 1, None).records([info], by_key=False)
+    assert next(records)["success"]
+    with pytest.raises(Unexpected, match="mine"):
+        records.throw(Unexpected("mine"))
+
+
+def test_ctrl_c_is_no_result(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datalad.support.annexrepo import AnnexRepo
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AnnexRepo, "_call_annex", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(get(clone, infos(clone, "sub-01/events.tsv")))
 
 
 def _program_for_all(base: Path) -> Path:
@@ -451,13 +515,12 @@ def test_somebody_elses_read_only_dataset(for_nobody: Path, home_is_writable: bo
     subprocess.run(["chmod", "-R", "a+rX", str(for_nobody)], check=True)
     code = (
         "import sys, json; from pathlib import Path\n"
-        "from datalad.distribution.dataset import Dataset\n"
         "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); infos = describe(root, read_index(root).entries())\n"
         "print(json.dumps({r.info.path: [r.status, r.message]"
-        " for r in get(Dataset(str(root)), infos)}))\n"
+        " for r in get(root, infos)}))\n"
     )
     done = subprocess.run(
         [
@@ -492,6 +555,7 @@ def test_somebody_elses_read_only_dataset(for_nobody: Path, home_is_writable: bo
     assert "clone of your own" in results["a"][1]
 
 
+@needs_posix
 def test_git_annex_is_missing(clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # in a process of its own: DataLad remembers the version that it saw first
     programs = tmp_path / "only-git"
@@ -500,13 +564,13 @@ def test_git_annex_is_missing(clone: Path, tmp_path: Path, monkeypatch: pytest.M
     assert real
     (programs / "git").symlink_to(real)
     code = (
-        "import sys; from pathlib import Path; from datalad.distribution.dataset import Dataset\n"
+        "import sys; from pathlib import Path\n"
         "from datalad_bidsshare.dataset.transfer import get\n"
         "from datalad_bidsshare.dataset.blobs import describe\n"
         "from datalad_bidsshare.dataset.listing import read_index\n"
         "root = Path(sys.argv[1]); index = read_index(root)\n"
         "infos = describe(root, index.entries(['sub-01/events.tsv']))\n"
-        "print([(r.status, r.message) for r in get(Dataset(str(root)), infos, jobs=1)])\n"
+        "print([(r.status, r.message) for r in get(root, infos, jobs=1)])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(clone)],
@@ -519,8 +583,10 @@ def test_git_annex_is_missing(clone: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_jobs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datalad.distribution.dataset import Dataset
+
     def jobs() -> int:
-        ds = dataset(clone)
+        ds = Dataset(str(clone))
         ds.config.reload(force=True)
         return default_jobs(ds)
 
@@ -533,6 +599,8 @@ def test_jobs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git(clone, "config", "annex.jobs", "cpus")
     assert jobs() == (os.cpu_count() or 1)
     git(clone, "config", "annex.jobs", "3")
+    assert jobs() == 3
+    git(clone, "config", "datalad.runtime.max-annex-jobs", "9" * 5000)
     assert jobs() == 3
     git(clone, "config", "datalad.runtime.max-annex-jobs", "6")
     assert jobs() == 6

@@ -36,7 +36,8 @@ def squeezed(records: list[Record]) -> list[str]:
 def test_rows_are_subjects_and_suffixes() -> None:
     records = [
         record("02", "T1w"), record("01"), record("01", status="notneeded", transferred=0),
-        record(None, None), record("01", "events", companion_of="x", bytesize=500, transferred=500),
+        record(None, None),
+        record("01", "events", companion_reason="events", bytesize=500, transferred=500),
     ]  # fmt: skip
     assert squeezed(records) == [
         "subject suffix files bytes fetched",
@@ -122,14 +123,14 @@ def test_files_that_are_fine_wait_for_the_summary() -> None:
 
 def test_failures_of_one_kind_are_shown_and_then_counted() -> None:
     failures = [
-        record(f"{i:02}", status="error", message=f"no copy of {i}% left") for i in range(15)
+        record(f"{i:02}", status="error", message=f"no copy of {i}% left", failure=i + 1)
+        for i in range(15)
     ]
     lines = shown([*failures, problem("value", "'x' occurs nowhere")])
     assert sum("no copy of" in line for line in lines) == 10
-    assert "bids-get(error): sub-03_bold_2 (file) [no copy of 3% left]" in lines
+    assert "bids-get(error): sub-03_bold_3 (file) [no copy of 3% left]" in lines
     assert sum("occurs nowhere" in line for line in lines) == 1
     assert "  [5 more like these; see all with -f json]" in lines
-    # the next call starts anew
     assert not any("more like these" in line for line in shown(failures[:10]))
 
 

@@ -550,3 +550,21 @@ def test_a_name_that_repeats_a_subject_elsewhere_keeps_subjects_apart() -> None:
     # What starts with an underscore is not what the labels were taken from.
     names = ["sub-01/anat/_T1w.json", "sub-02/anat/sub-02_T1w.json"]
     assert [c.path for c in companions(images, Names([*names, *images]))] == names[::-1]
+
+
+# -- hostile names -----------------------------------------------------------------------
+
+
+def test_numbers_of_absurd_length_are_compared_as_text() -> None:
+    long = "1" * 5000
+    image = f"sub-01/func/sub-01_task-x_run-{long}_bold.nii.gz"
+    own = f"sub-01/func/sub-01_task-x_run-{long}_bold.json"
+    other = "sub-01/func/sub-01_task-x_run-1_bold.json"
+    assert found(image, own, other) == {own: "sidecar"}
+    assert sidecars(image, Inheritance(Names([own, other]))) == [own]
+
+
+def test_natural_order_is_that_of_numbers_of_any_length() -> None:
+    ordered = ["a", "a0", "a1", "a02", "a10", f"a{'9' * 5000}", f"a1{'0' * 5000}", "b1"]
+    assert sorted(reversed(ordered), key=inheritance.natural_order) == ordered
+    assert inheritance.natural_order("a01") == inheritance.natural_order("A1")

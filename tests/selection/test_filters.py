@@ -17,7 +17,9 @@ from datalad_bidsshare.selection.filters import (
     build_filter,
     build_selection,
 )
+from datalad_bidsshare.selection.params import read_selection
 from datalad_bidsshare.selection.vocabulary import vocabulary
+from tests.selection.definition import admits
 
 ABSENT = None
 
@@ -33,7 +35,7 @@ def wanted(selection: Selection, paths: list[str]) -> list[str]:
     chosen = []
     for path in paths:
         said = parse(path)
-        asked_for = not selection.queries or any(q.admits(said) for q in selection.queries)
+        asked_for = not selection.queries or any(admits(q, said) for q in selection.queries)
         if asked_for and not selection.excludes(path, said):
             chosen.append(path)
     return chosen
@@ -399,3 +401,48 @@ def test_queries_are_a_union() -> None:
     assert str(selection) == "(suffix=T1w subject=01) or (suffix=bold subject=01)"
     assert wanted(selection, PATHS) == PATHS[:4]
     assert build_selection(queries=queries, exclude="suffix=bold").excluded
+
+
+# ---------------------------------------------------------------- hostile and mistaken input
+
+
+def test_numbers_of_absurd_length_compare_as_text() -> None:
+    long = "1" * 5000
+    assert admitted("run", "1", ["01", long, "0" * 5000 + "1"]) == ["01"]
+    assert admitted("run", long, ["1", long, f"0{long}"]) == [long]
+    one = build_filter("run", "1")
+    assert not one.has_literal("1", long)
+    assert one.has_literal("1", "001")
+    assert build_filter("run", long).wanted == [long]
+    with pytest.raises(SelectionError, match="a number of that length cannot be a value of 'run'"):
+        build_filter("run", 10**5000)
+
+
+def test_what_is_excluded_is_said() -> None:
+    selection = build_selection({"subject": "01"}, exclude=["suffix=sbref", "*.json"])
+    assert str(selection) == "subject=01 exclude suffix=sbref exclude *.json"
+    assert str(build_selection(exclude="*.json")) == "exclude *.json"
+    assert str(build_selection()) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"where": 5}, "where takes a text such as 'age >= 18', nothing of type 'int'"),
+        ({"exclude": 5}, "exclude takes a text such as .* nothing of type 'int'"),
+        ({"exclude": ["*.json", 5]}, "exclude takes a text .* nothing of type 'int'"),
+        ({"exclude": {"suffix": "sbref"}}, "exclude takes a text .* nothing of type 'dict'"),
+        ({"exclude": b"*.json"}, "exclude takes a text .* nothing of type 'bytes'"),
+        ({"entities": 5}, "entities takes a text such as 'acq=highres', .* type 'int'"),
+        ({"entities": [5]}, "entities takes a text .* nothing of type 'int'"),
+        ({"entities": [None]}, "entities takes a text .* nothing of type 'NoneType'"),
+        ({"filter_query": 5, "filter_file": "f.json"}, "filter_query takes a text .* type 'int'"),
+        ({"filter_query": [5], "filter_file": "f.json"}, "filter_query takes a text .* 'int'"),
+        ({"filter_file": 5}, "filter_file takes a path, nothing of type 'int'"),
+    ],
+)  # fmt: skip
+def test_parameters_of_the_wrong_type_are_an_error_in_words(
+    given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SelectionError, match=said):
+        read_selection(**given)

@@ -17,7 +17,8 @@ from bids.layout.utils import parse_file_entities
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from datalad_bidsshare.selection.entities import parse, vocabulary
+from datalad_bidsshare.selection.entities import parse, parser
+from datalad_bidsshare.selection.vocabulary import vocabulary
 from tests.trees import DATATYPES, bids_tree, derivative_tree
 
 #: what pybids lacks and the schema has; a newer pybids may take some of it over
@@ -224,3 +225,10 @@ tokens = st.one_of(
 @example("")
 def test_agrees_on_names_that_hypothesis_finds(path: str) -> None:
     assert disagreement(path) is None
+
+
+def test_the_order_of_entities_does_not_depend_on_the_seed_of_hashes() -> None:
+    directory = "sub-01\\ses-2/x_task-rest_acq-a_run-1_echo-2_dir-AP_rec-b_space-T1w/anat"
+    said = list(parser().directory(directory))
+    assert len(said) >= 8
+    assert said == [name for name in vocabulary().entities if name in said]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -11,9 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from datalad_bidsshare.selection.entities import parse, recording_directory, recording_entities
+from datalad_bidsshare.selection.filter_files import read_filter_file
 from datalad_bidsshare.selection.filters import Query, Selection, build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots, unmet_values, values_near
 from datalad_bidsshare.selection.vocabulary import vocabulary
+from tests.selection.definition import admits
 from tests.trees import bids_tree
 
 TREES = [bids_tree(0, subjects=1), bids_tree(1, subjects=1, sessions=2)]
@@ -35,7 +38,7 @@ def brute_force(selection: Selection, paths: Iterable[str]) -> list[str]:
     chosen = []
     for path in paths:
         said = all_said(path)
-        if selection.queries and not any(q.admits(e) for q in selection.queries for e in said):
+        if selection.queries and not any(admits(q, e) for q in selection.queries for e in said):
             continue
         if not selection.excludes(path, {**parse(path), **said[0]}):
             chosen.append(path)
@@ -214,6 +217,33 @@ def test_unmet_values_are_those_that_no_file_has() -> None:
     said += [{"subject": "02"}, {"run": "3"}]
     assert unmet_values(selection, said) == {}
     assert unmet_values(Selection((Query(()),)), said) == {}
+
+
+def test_unmet_values_of_a_filter_file_count_where_it_finds_nothing() -> None:
+    queries = read_filter_file('{"t1w": {"suffix": "T1w"}, "flair": {"suffix": "FLAIR"}}')
+    found = [{"subject": "01", "suffix": "T1w"}]
+    assert unmet_values(build_selection(queries=queries), found) == {}
+    assert list(unmet_values(build_selection(queries=queries), [])) == [
+        ("suffix", "T1w"), ("suffix", "FLAIR"),
+    ]  # fmt: skip
+    # What is asked of all the queries was asked by somebody who looks at this dataset.
+    narrowed = build_selection({"subject": "01,02"}, queries=queries)
+    assert list(unmet_values(narrowed, found)) == [("subject", "02")]
+    narrowed = build_selection({"suffix": "T1w,T1ww"}, queries=queries)
+    assert str(narrowed) == "suffix=T1w"
+    assert list(unmet_values(narrowed, found)) == [("suffix", "T1ww")]
+
+
+def test_positional_paths_by_the_thousand_are_quick() -> None:
+    within = [f"sub-{i:04}/anat" for i in range(2000)]
+    names = [f"sub-{i:04}/{d}/x_T1w.nii" for i in range(4000) for d in ("anat", "a", "anat2")]
+    named = [f"sourcedata/sub-{i:04}.nii" for i in range(2000)]
+    selector = Selector(build_selection({"extension": "nii"}), [*within, *named])
+    before = time.process_time()
+    found = list(selector.select([*names, *named, "sourcedata/other.nii"]))
+    # A test of each name against each path would take several times that.
+    assert time.process_time() - before < 1.5
+    assert found == [*(f"{w}/x_T1w.nii" for w in within), *named]
 
 
 @pytest.mark.parametrize(
