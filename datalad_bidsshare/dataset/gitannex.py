@@ -61,15 +61,17 @@ class AnnexGet:
         processes: list[subprocess.Popen[bytes]] = []
         stream: Iterator[dict[str, Any]] = iter(())
         try:
-            with self._telling():
-                stream = self._repository()._call_annex(
-                    command,
-                    jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
-                    protocol=_protocol(processes),
-                    stdin=b"".join(encode(name) + b"\0" for name in asked),
-                    total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
-                )
-            with _guarded(processes):
+            with contextlib.ExitStack() as stack:
+                with self._telling():
+                    started = self._repository()._call_annex(
+                        command,
+                        jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
+                        protocol=_protocol(processes),
+                        stdin=b"".join(encode(name) + b"\0" for name in asked),
+                        total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
+                    )
+                    stack.enter_context(_guarded(processes))
+                    stream = started
                 while True:
                     record = None
                     # Around each step, and not around the yield: what the consumer throws in

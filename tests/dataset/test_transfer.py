@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from datalad_bidsshare.dataset import presence
+from datalad_bidsshare.dataset import gitannex, presence
 from datalad_bidsshare.dataset.gitannex import AnnexGet
 from datalad_bidsshare.dataset.presence import present
 from datalad_bidsshare.dataset.transfer import GetResult, default_jobs, get
@@ -438,7 +438,7 @@ class Unexpected(Exception):
     """What DataLad or an extension of it may raise."""
 
 
-@pytest.mark.parametrize("when", ["starting", "running"])
+@pytest.mark.parametrize("when", ["starting", "guarding", "running"])
 def test_whatever_datalad_raises_is_a_result(
     clone: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -451,7 +451,12 @@ def test_whatever_datalad_raises_is_a_result(
         yield from ()
         raise Unexpected("out of order")
 
-    monkeypatch.setattr(AnnexRepo, "_call_annex", broken if when == "starting" else broken_later)
+    if when == "guarding":
+        monkeypatch.setattr(gitannex, "_guarded", broken)
+    else:
+        monkeypatch.setattr(
+            AnnexRepo, "_call_annex", broken if when == "starting" else broken_later
+        )
     results = got(clone, "sub-01/events.tsv", "sub-02/sub-02_T1w.nii.gz")
     for result in results.values():
         assert result.status == "error"
