@@ -12,12 +12,10 @@ from datalad_bidsshare.dataset.hierarchy import contains_repo, install, leads_ou
 from datalad_bidsshare.dataset.listing import Index, read_index
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
-from datalad_bidsshare.selection.names import parents
+from datalad_bidsshare.selection.names import DESCRIPTION, parents
 from datalad_bidsshare.selection.select import SKIPPED_DIRECTORIES, Selector, bids_roots
 
 __all__ = ["Visit", "walk"]
-
-DESCRIPTION = "dataset_description.json"
 
 #: Says whether files of a subject could be kept, for a subdataset not yet listed.
 SubjectTest = Callable[["Visit", str], bool]

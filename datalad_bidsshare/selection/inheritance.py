@@ -235,11 +235,11 @@ class Folder:
         "_above",
         "_kinds",
         "_labels",
+        "_lookups",
         "_names",
+        "_reader",
         "base",
-        "lookups",
         "path",
-        "reader",
         "recording",
         "root",
         "shape",
@@ -263,10 +263,10 @@ class Folder:
             self._above = above.levels
         #: The directory recording that this lies in, if any.
         self.recording = recording_directory(f"{path}/_") if path else None
-        #: For the use of whoever looks things up here repeatedly.
-        self.lookups: dict[tuple[str, str, tuple[str, ...]], object] = {}
-        self.reader = _Reader(path)
         self._names = names
+        # Most folders are like another one, and never come to need the next three.
+        self._lookups: dict[tuple[str, str, tuple[str, ...]], object] | None = None
+        self._reader: _Reader | None = None
         self._kinds: dict[str, dict[str, Kind]] | None = None
         self._labels: str = above._labels if above else ""
         tail = self._take_label(path.rpartition("/")[2])
@@ -312,6 +312,20 @@ class Folder:
         if self._labels and path.startswith(f"{self.stem}_"):
             return path[len(self.stem) :]
         return path[len(self.base) :]
+
+    @property
+    def lookups(self) -> dict[tuple[str, str, tuple[str, ...]], object]:
+        """For the use of whoever looks things up here repeatedly."""
+        if self._lookups is None:
+            self._lookups = {}
+        return self._lookups
+
+    @property
+    def reader(self) -> _Reader:
+        """What reads the entities of the files here."""
+        if self._reader is None:
+            self._reader = _Reader(self.path)
+        return self._reader
 
     @property
     def heads(self) -> tuple[str, ...]:

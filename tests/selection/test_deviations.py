@@ -19,7 +19,11 @@ from datalad_bidsshare.selection.entities import parse, recording_directory
 from datalad_bidsshare.selection.errors import SelectionError, UnknownEntityError
 from datalad_bidsshare.selection.filters import build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots
+from tests.platforms import needs_posix
 from tests.trees import CTF_FILES, MEF_FILES, ZARR_FILES, write_tree
+
+# Elsewhere pybids gives paths, and entities that are paths, with another separator.
+pytestmark = needs_posix
 
 
 def ours(paths: Iterable[str], within: Sequence[str] = (), **entities: Any) -> list[str]:

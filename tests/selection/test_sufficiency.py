@@ -20,6 +20,10 @@ from bids import BIDSLayout
 from datalad_bidsshare.selection.companions import Companion, companions
 from datalad_bidsshare.selection.links import linked
 from datalad_bidsshare.selection.names import Names
+from tests.platforms import needs_posix
+
+# Elsewhere pybids gives paths, and entities that are paths, with another separator.
+pytestmark = needs_posix
 
 Tree = dict[str, bytes]
 Answers = dict[tuple[str, str], Any]
