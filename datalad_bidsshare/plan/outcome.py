@@ -76,16 +76,20 @@ class DatasetPlan:
         made: a dictionary for each of a million files would be held for nothing.
     files
         Selected files, those asked for first.
+    ahead
+        Those of them that are to be fetched.
     """
 
     root: Path
     entities: Callable[[str], Mapping[str, str]]
     files: list[PlannedFile] = field(default_factory=list)
+    ahead: list[PlannedFile] = field(default_factory=list)
 
-    @property
-    def ahead(self) -> list[PlannedFile]:
-        """The files to fetch."""
-        return [f for f in self.files if f.checked_out and not f.is_settled]
+    def add(self, planned: PlannedFile) -> None:
+        """Add a file."""
+        self.files.append(planned)
+        if planned.checked_out and not planned.is_settled:
+            self.ahead.append(planned)
 
     @property
     def bytes_ahead(self) -> int:

@@ -136,12 +136,12 @@ def _describe(
         return
     plan = DatasetPlan(visit.root, visit.selector.entities)
     for info in infos:
-        plan.files.append(
+        plan.add(
             PlannedFile(
                 info,
                 files[info.path],
                 here[info.path],
-                os.path.lexists(visit.root / info.path),
+                os.path.lexists(f"{visit.root}/{info.path}"),
                 reader.fetched.get((visit.root, info.path)),
             )
         )

@@ -11,7 +11,7 @@ from datalad_bidsshare.dataset.hierarchy import mount_of
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.plan.walk import Visit
-from datalad_bidsshare.selection.entities import parse
+from datalad_bidsshare.selection.entities import parse, recording_directory
 from datalad_bidsshare.selection.filters import ValueFilter
 from datalad_bidsshare.selection.names import Names
 from datalad_bidsshare.selection.select import Selector, unmet_values, values_near
@@ -106,7 +106,9 @@ def _selected_entities(
         for path, why in chosen[visit.root].items():
             if why is None:
                 yield visit.selector.entities(path)
-                yield parse(path)
+                if recording_directory(path) is not None:
+                    # A part may have been asked for by what its own name says.
+                    yield parse(path)
 
 
 def _labels(visits: list[Visit], entities: Iterable[str]) -> dict[str, Counter[str]]:

@@ -55,7 +55,7 @@ class Recorder:
             Further fields.
         """
         info = planned.info
-        path = os.path.join(plan.root, *info.path.split("/"))
+        path = f"{plan.root}{os.sep}{info.path.replace('/', os.sep)}"
         record: dict[str, Any] = {
             **self._common,
             "path": path,

@@ -143,9 +143,7 @@ def read_selection(
         If anything in it cannot be understood, for whatever reason.
     """
     from datalad_bidsshare.selection.errors import SelectionError
-    from datalad_bidsshare.selection.filter_files import load_filter_file
-    from datalad_bidsshare.selection.filters import build_selection, read_texts
-    from datalad_bidsshare.selection.where import parse_where
+    from datalad_bidsshare.selection.filters import Query, build_selection, read_texts
 
     if filter_query is not None and filter_file is None:
         raise SelectionError("a filter query is a query of a filter file: give the file too")
@@ -158,6 +156,15 @@ def read_selection(
         raise SelectionError(
             f"where takes a text such as 'age >= 18', nothing of type {type(where).__name__!r}"
         )
-    queries = () if filter_file is None else load_filter_file(Path(filter_file), names)
+    # Most calls have neither a file nor a condition, and need not wait for what reads them.
+    queries: tuple[Query, ...] = ()
+    if filter_file is not None:
+        from datalad_bidsshare.selection.filter_files import load_filter_file
+
+        queries = load_filter_file(Path(filter_file), names)
     selection = build_selection(options, entities=entities, exclude=exclude, queries=queries)
-    return selection, None if where is None else parse_where(where)
+    if where is None:
+        return selection, None
+    from datalad_bidsshare.selection.where import parse_where
+
+    return selection, parse_where(where)
