@@ -68,7 +68,7 @@ def test_selection_is_a_library_without_datalad() -> None:
 
 def test_selecting_imports_nothing_heavy_either() -> None:
     imported = modules_after(
-        "from datalad_bidsshare.selection.filters import build_selection\n"
+        "from datalad_bidsshare.selection.grammar import build_selection\n"
         "from datalad_bidsshare.selection.select import Selector\n"
         "names = ['sub-01/anat/sub-01_T1w.nii', 'README']\n"
         "assert list(Selector(build_selection({'suffix': 'T1w'})).select(names)) == names[:1]"

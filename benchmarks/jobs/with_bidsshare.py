@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from datalad_bidsshare.dataset.listing import stream_paths
-from datalad_bidsshare.selection.filters import build_selection
+from datalad_bidsshare.selection.grammar import build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots
 
 

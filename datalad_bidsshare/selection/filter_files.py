@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from datalad_bidsshare.selection.errors import SelectionError, near_matches
-from datalad_bidsshare.selection.filters import Query, ValueFilter, build_filter
+from datalad_bidsshare.selection.filters import Query, ValueFilter
+from datalad_bidsshare.selection.grammar import build_filter
 
 __all__ = ["load_filter_file", "read_filter_file"]
 

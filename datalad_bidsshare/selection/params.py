@@ -143,7 +143,8 @@ def read_selection(
         If anything in it cannot be understood, for whatever reason.
     """
     from datalad_bidsshare.selection.errors import SelectionError
-    from datalad_bidsshare.selection.filters import Query, build_selection, read_texts
+    from datalad_bidsshare.selection.filters import Query
+    from datalad_bidsshare.selection.grammar import build_selection, read_texts
 
     if filter_query is not None and filter_file is None:
         raise SelectionError("a filter query is a query of a filter file: give the file too")

@@ -17,7 +17,7 @@ from bids.layout import parse_file_entities
 
 from datalad_bidsshare.selection.entities import parse, recording_directory
 from datalad_bidsshare.selection.errors import SelectionError, UnknownEntityError
-from datalad_bidsshare.selection.filters import build_selection
+from datalad_bidsshare.selection.grammar import build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots
 from tests.platforms import needs_posix
 from tests.trees import CTF_FILES, MEF_FILES, ZARR_FILES, write_tree

@@ -12,7 +12,7 @@ from bids.layout import Query as BIDSQuery
 
 from datalad_bidsshare.selection.errors import SelectionError
 from datalad_bidsshare.selection.filter_files import load_filter_file, read_filter_file
-from datalad_bidsshare.selection.filters import build_selection
+from datalad_bidsshare.selection.grammar import build_selection
 from datalad_bidsshare.selection.params import read_selection
 from tests.selection.definition import admits
 

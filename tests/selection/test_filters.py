@@ -9,14 +9,8 @@ from bids.layout import Query as BIDSQuery
 
 from datalad_bidsshare.selection.entities import parse
 from datalad_bidsshare.selection.errors import SelectionError, UnknownEntityError
-from datalad_bidsshare.selection.filters import (
-    OPTIONS,
-    Query,
-    Selection,
-    ValueFilter,
-    build_filter,
-    build_selection,
-)
+from datalad_bidsshare.selection.filters import OPTIONS, Query, Selection, ValueFilter
+from datalad_bidsshare.selection.grammar import build_filter, build_selection
 from datalad_bidsshare.selection.params import read_selection
 from datalad_bidsshare.selection.vocabulary import vocabulary
 from tests.selection.definition import admits

@@ -26,13 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datalad_bidsshare.selection.entities import parse, recording_directory
-from datalad_bidsshare.selection.filters import (
-    OPTIONS,
-    Query,
-    Selection,
-    build_filter,
-    build_selection,
-)
+from datalad_bidsshare.selection.filters import OPTIONS, Query, Selection
+from datalad_bidsshare.selection.grammar import build_filter, build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots
 from tests.platforms import needs_posix
 from tests.selection.definition import admits

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from datalad_bidsshare.selection.entities import parse, recording_directory, recording_entities
 from datalad_bidsshare.selection.filter_files import read_filter_file
-from datalad_bidsshare.selection.filters import Query, Selection, build_selection
+from datalad_bidsshare.selection.filters import Query, Selection
+from datalad_bidsshare.selection.grammar import build_selection
 from datalad_bidsshare.selection.select import Selector, bids_roots, unmet_values, values_near
 from datalad_bidsshare.selection.vocabulary import vocabulary
 from tests.selection.definition import admits
