@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -127,8 +128,8 @@ class AnnexGet:
         except (InvalidAnnexRepositoryError, InvalidGitRepositoryError) as e:
             said = CapturedException(e).format_short()
             raise DatasetError(
-                f"{self._ds.path} is not a git-annex repository here: run 'git annex init' "
-                f"in it ({said})"
+                f"{self._ds.path} is not a git-annex repository here; make it one: "
+                f"{shlex.join(['git', '-C', self._ds.path, 'annex', 'init'])} ({said})"
             ) from e
         except OSError as e:
             # DataLad keeps things in the user's home, and git-annex in the repository

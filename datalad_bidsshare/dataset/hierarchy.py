@@ -6,6 +6,7 @@ Looking installs nothing; only `install` does.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Container
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ def _message(result: dict[str, object]) -> str:
 
 
 def _explained(parent: Path, said: str) -> str:
+    where = shlex.join(["-d", str(parent)])
     return (
         f"could not be installed: {said or 'DataLad gave no reason'}; next: see where DataLad "
-        f"looks for it with 'datalad subdatasets' and 'datalad siblings' in {parent}"
+        f"looks for it: datalad subdatasets {where} and datalad siblings {where}"
     )

@@ -9,6 +9,7 @@ where the file system encoding is UTF-8).
 
 from __future__ import annotations
 
+import shlex
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -254,7 +255,7 @@ def _require_repository(root: Path) -> None:
         # git itself would list nothing, and call that a success
         raise BareRepositoryError(
             f"{root} is a bare repository and has no files to list: clone it "
-            f"(datalad clone {root} DIRECTORY) and work in the clone"
+            f"({shlex.join(['datalad', 'clone', str(root)])} DIRECTORY) and work in the clone"
         )
     if not root.exists():
         raise NotADatasetError(f"There is no directory {root}")
