@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -22,7 +23,11 @@ __all__ = ["process_log"]
 
 # A special remote that keeps its objects in a directory, and holds a transfer back for as long as
 # there is a file 'hold-KEY' beside the object. It says what it does in 'started-KEY'.
-_SLOW_REMOTE = """#!{python}
+# For the shell and for Python: the system takes no interpreter whose path has a space in it.
+_SLOW_REMOTE = """#!/bin/sh
+''':'
+exec {python} "$0" "$@"
+'''
 import os, shutil, sys, time
 store = os.environ["BIDSSHARE_TEST_STORE"]
 def say(*words):
@@ -158,7 +163,7 @@ def slow_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pa
     programs = tmp_path / "programs"
     programs.mkdir()
     program = programs / "git-annex-remote-slowtest"
-    program.write_text(_SLOW_REMOTE.format(python=sys.executable, patience=PATIENCE))
+    program.write_text(_SLOW_REMOTE.format(python=shlex.quote(sys.executable), patience=PATIENCE))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     store = tmp_path / "slow-store"
     store.mkdir()

@@ -112,7 +112,7 @@ def test_annexed_files_in_a_repository_without_git_annex(source: Path, tmp_path:
     git(root, "remote", "remove", "origin")
     (result,) = got(root, "sub-01/events.tsv").values()
     assert result.status == "error"
-    assert "git annex init" in result.message
+    assert "annex init" in result.message
 
 
 def test_unlocked(unlocked_source: Path, tmp_path: Path) -> None:
