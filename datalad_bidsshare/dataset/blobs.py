@@ -22,7 +22,7 @@ from datalad_bidsshare.dataset.keys import (
 from datalad_bidsshare.dataset.listing import Entry
 from datalad_bidsshare.dataset.process import CHUNK, Running, start
 
-__all__ = ["FileInfo", "Kind", "describe", "read_blobs"]
+__all__ = ["FileInfo", "Kind", "describe", "describe_with_content", "read_blobs"]
 
 Kind = Literal["annex", "git", "symlink"]
 
@@ -86,6 +86,26 @@ def describe(root: Path, entries: Iterable[Entry]) -> Iterator[FileInfo]:
     DatasetError
         When git cannot read a blob.
     """
+    for info, _ in describe_with_content(root, entries):
+        yield info
+
+
+def describe_with_content(
+    root: Path, entries: Iterable[Entry]
+) -> Iterator[tuple[FileInfo, bytes | None]]:
+    """Do as `describe`, and hand on what had to be read for it.
+
+    Yields
+    ------
+    tuple of FileInfo and (bytes or None)
+        With the blob of small files that git keeps, and the target of links. None for what is
+        annexed, and for what has more than `LARGEST_POINTER` bytes.
+
+    Raises
+    ------
+    DatasetError
+        When git cannot read a blob.
+    """
     with contextlib.ExitStack() as stack:
         sizes = _Batch(stack, root, "--batch-check")
         contents = _Batch(stack, root, "--batch")
@@ -97,7 +117,8 @@ def describe(root: Path, entries: Iterable[Entry]) -> Iterator[FileInfo]:
             known = dict(zip(wanted, answers, strict=True))
             for entry in window:
                 bytesize, content = known.get(entry.oid) or (bytesizes[entry.oid], None)
-                yield _described(entry, bytesize, content)
+                info = _described(entry, bytesize, content)
+                yield info, content if info.key is None else None
 
 
 def _described(entry: Entry, bytesize: int, content: bytes | None) -> FileInfo:
@@ -117,7 +138,7 @@ def _described(entry: Entry, bytesize: int, content: bytes | None) -> FileInfo:
 
 
 def read_blobs(
-    root: Path, oids: Iterable[str], limit: int
+    root: Path, oids: Iterable[str], limit: int, *, spill: Path | None = None
 ) -> Generator[tuple[str, bytes | None], None, None]:
     """Give the content of blobs.
 
@@ -129,6 +150,8 @@ def read_blobs(
         Names of blobs. Taken lazily, some at a time.
     limit
         Bytes. What is larger is not held in memory.
+    spill
+        Directory in which what is larger is put, under the blob's name; None: nowhere.
 
     Yields
     ------
@@ -143,7 +166,8 @@ def read_blobs(
     with contextlib.ExitStack() as stack:
         contents = _Batch(stack, root, "--batch")
         for window in _windows(oids, 100):
-            for oid, (_, content) in zip(window, contents.ask_contents(window, limit), strict=True):
+            answers = contents.ask_contents(window, limit, spill)
+            for oid, (_, content) in zip(window, answers, strict=True):
                 yield oid, content
 
 
@@ -190,20 +214,28 @@ class _Batch:
             for _ in oids:
                 yield self._header(git)
 
-    def ask_contents(self, oids: Sequence[str], limit: int) -> Iterator[tuple[int, bytes | None]]:
+    def ask_contents(
+        self, oids: Sequence[str], limit: int, spill: Path | None = None
+    ) -> Iterator[tuple[int, bytes | None]]:
         """Give size and content of each blob (of a process started with --batch).
 
-        What has more bytes than `limit` is not held, and its content is None.
+        What has more bytes than `limit` is not held, and its content is None; it goes into a
+        file of the directory `spill`, if there is one.
         """
         if oids:
             git = self._ask(oids)
-            for _ in oids:
+            for oid in oids:
                 bytesize = self._header(git)
                 if bytesize <= limit:
                     yield bytesize, self._read(git, bytesize + 1)[:-1]
                     continue
-                for at in range(0, bytesize + 1, CHUNK):
-                    self._read(git, min(CHUNK, bytesize + 1 - at))
+                with contextlib.ExitStack() as stack:
+                    sink = stack.enter_context((spill / oid).open("wb")) if spill else None
+                    for at in range(0, bytesize, CHUNK):
+                        piece = self._read(git, min(CHUNK, bytesize - at))
+                        if sink is not None:
+                            sink.write(piece)
+                    self._read(git, 1)
                 yield bytesize, None
 
     def _read(self, git: Running, bytesize: int) -> bytes:

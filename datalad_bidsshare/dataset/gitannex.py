@@ -1,4 +1,4 @@
-"""Running `git annex get` through DataLad, and never leaving it behind.
+"""Running git-annex for many files through DataLad, and never leaving it behind.
 
 The only module that uses DataLad's private way to run git-annex: `AnnexRepo._call_annex` with
 `GeneratorAnnexJsonProtocol`, which is what `_call_annex_records_items_` does too. It draws
@@ -24,18 +24,31 @@ if TYPE_CHECKING:
     from datalad.distribution.dataset import Dataset
     from datalad.support.annexrepo import AnnexRepo
 
-__all__ = ["AnnexGet"]
+__all__ = ["AnnexDrop", "AnnexGet"]
 
 
-class AnnexGet:
-    """One run of `git annex get`."""
+class _AnnexBatch:
+    """One run of a git-annex command that takes files in batches.
+
+    Parameters
+    ----------
+    ds
+        The dataset.
+    command
+        Of git-annex.
+    options
+        For it.
+    jobs
+        How many files at a time, or who tells that when it is needed.
+    """
 
     def __init__(
-        self, ds: Dataset, jobs: int | Callable[[Dataset], int], remote: str | None
+        self, ds: Dataset, command: str, options: list[str], jobs: int | Callable[[Dataset], int]
     ) -> None:
         self._ds = ds
+        self._command = command
+        self._options = options
         self._jobs = jobs
-        self._remote = remote
         self.said = ""
         """What git-annex wrote to stderr, or why it could not be started."""
 
@@ -54,10 +67,8 @@ class AnnexGet:
         """
         if not infos:
             return
-        command = ["get", "--batch-keys" if by_key else "--batch", "-z"]
-        command += ["--json", "--json-error-messages", "--json-progress"]
-        if self._remote is not None:
-            command += ["--from", self._remote]
+        command = [self._command, "--batch-keys" if by_key else "--batch", "-z"]
+        command += ["--json", "--json-error-messages", *self._options]
         asked = [(i.key or "") if by_key else i.path for i in infos]
         processes: list[subprocess.Popen[bytes]] = []
         stream: Iterator[dict[str, Any]] = iter(())
@@ -69,7 +80,7 @@ class AnnexGet:
                         jobs=self._jobs if isinstance(self._jobs, int) else self._jobs(self._ds),
                         protocol=_protocol(processes),
                         stdin=b"".join(encode(name) + b"\0" for name in asked),
-                        total_nbytes=sum(i.bytesize or 0 for i in infos) or None,
+                        total_nbytes=self._bytes_to_come(infos),
                     )
                     stack.enter_context(_guarded(processes))
                     stream = started
@@ -86,6 +97,10 @@ class AnnexGet:
             for process in processes:
                 if process.poll() is None:
                     end_tree(process)
+
+    def _bytes_to_come(self, infos: list[FileInfo]) -> int | None:
+        """Tell how many bytes the progress bar is to count; None for no bar."""
+        return None
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -134,6 +149,28 @@ class AnnexGet:
         except OSError as e:
             # DataLad keeps things in the user's home, and git-annex in the repository
             raise DatasetError(f"{e.strerror}: {e.filename}") from e
+
+
+class AnnexGet(_AnnexBatch):
+    """One run of `git annex get`."""
+
+    def __init__(
+        self, ds: Dataset, jobs: int | Callable[[Dataset], int], remote: str | None
+    ) -> None:
+        options = ["--json-progress"]
+        if remote is not None:
+            options += ["--from", remote]
+        super().__init__(ds, "get", options, jobs)
+
+    def _bytes_to_come(self, infos: list[FileInfo]) -> int | None:
+        return sum(i.bytesize or 0 for i in infos) or None
+
+
+class AnnexDrop(_AnnexBatch):
+    """One run of `git annex drop`, which takes away nothing that is not elsewhere, too."""
+
+    def __init__(self, ds: Dataset, jobs: int | Callable[[Dataset], int]) -> None:
+        super().__init__(ds, "drop", [], jobs)
 
 
 def _protocol(processes: list[subprocess.Popen[bytes]]) -> type:

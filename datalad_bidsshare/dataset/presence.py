@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.blobs import FileInfo, read_blobs
+from datalad_bidsshare.dataset.errors import NotADatasetError
 from datalad_bidsshare.dataset.keys import (
     LARGEST_POINTER,
     key_of_link,
@@ -20,7 +21,14 @@ from datalad_bidsshare.dataset.keys import (
 from datalad_bidsshare.dataset.listing import encode
 from datalad_bidsshare.dataset.process import start
 
-__all__ = ["LARGEST_READ", "Annex", "annex_directory", "present", "read_content"]
+__all__ = [
+    "LARGEST_READ",
+    "Annex",
+    "annex_directory",
+    "git_directory",
+    "present",
+    "read_content",
+]
 
 lgr = logging.getLogger("datalad.bidsshare.dataset")
 
@@ -28,6 +36,25 @@ LARGEST_READ = 256 * 1024 * 1024
 """Bytes. A larger JSON or TSV file is not what it should be, and is not read into memory."""
 
 _OBJECTS = "annex/objects/"
+
+
+def git_directory(root: Path) -> Path:
+    """Give the directory in which git keeps the repository of a dataset, resolved.
+
+    Follows what git sets up itself: `.git` as a file or a link (subdatasets), a bare repository.
+    All linked work trees of a repository share one.
+
+    Raises
+    ------
+    NotADatasetError
+        When there is none.
+    """
+    git = _git_directory(root)
+    with contextlib.suppress(OSError):
+        git = git / _first_bytes(git / "commondir")
+    if not (git / "HEAD").exists() and not (git / "HEAD").is_symlink():
+        raise NotADatasetError(f"{root} is not the root of a dataset: it has no git repository")
+    return Path(os.path.realpath(git))
 
 
 def annex_directory(root: Path) -> Path | None:
@@ -41,12 +68,7 @@ def annex_directory(root: Path) -> Path | None:
     Path or None
         None where no annex was initialized.
     """
-    git = root / ".git"
-    if git.is_file():
-        text = _first_bytes(git)
-        git = root / text.removeprefix("gitdir:").strip()
-    elif not git.is_dir():
-        git = root
+    git = _git_directory(root)
     candidates = [git]
     with contextlib.suppress(OSError):
         candidates.append(git / _first_bytes(git / "commondir"))
@@ -55,6 +77,14 @@ def annex_directory(root: Path) -> Path | None:
         if annex.is_dir():
             return Path(os.path.realpath(annex))
     return None
+
+
+def _git_directory(root: Path) -> Path:
+    """Give the directory that `.git` is or leads to: in a linked work tree, that one's own."""
+    git = root / ".git"
+    if git.is_file():
+        return root / _first_bytes(git).removeprefix("gitdir:").strip()
+    return git if git.is_dir() else root
 
 
 def _first_bytes(file: Path) -> str:
@@ -199,7 +229,9 @@ def present(root: Path, infos: Iterable[FileInfo]) -> dict[str, bool]:
     return Annex(root).present(infos)
 
 
-def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, bytes | None]]:
+def read_content(
+    root: Path, infos: Iterable[FileInfo], *, work_tree: bool = True
+) -> Iterator[tuple[str, bytes | None]]:
     """Read small files whole: JSON and TSV.
 
     For what git keeps, the blob in the index is read and not the work tree. Annex objects are
@@ -211,6 +243,9 @@ def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, b
         Root of the dataset.
     infos
         From `describe`. Held in memory; the contents are not.
+    work_tree
+        Whether an unlocked file whose object is gone may be read from the work tree, where the
+        user may have changed it.
 
     Yields
     ------
@@ -239,7 +274,7 @@ def read_content(root: Path, infos: Iterable[FileInfo]) -> Iterator[tuple[str, b
             elif info.kind == "annex":
                 place = places[info.key] or located.get(info.key or "")
                 try:
-                    content = _read_annexed(annex, info, place)
+                    content = _read_annexed(annex, info, place, work_tree)
                 except TooLarge:
                     # A key without a size, one that lies, or a file that the user changed.
                     _warn_of_size(root, info)
@@ -257,11 +292,11 @@ def _warn_of_size(root: Path, info: FileInfo) -> None:
     )  # fmt: skip
 
 
-def _read_annexed(annex: Annex, info: FileInfo, place: str | None) -> bytes | None:
+def _read_annexed(annex: Annex, info: FileInfo, place: str | None, work_tree: bool) -> bytes | None:
     with contextlib.suppress(PermissionError):
         if place is not None and annex.objects is not None:
             return read_beneath(annex.objects, place, LARGEST_READ)
-        if info.unlocked:
+        if info.unlocked and work_tree:
             # Changed by the user, and the object gone (annex.thin): what lies there is the data.
             content = read_beneath(annex.root, info.path, LARGEST_READ)
             if content is not None and key_of_pointer(content) is None:

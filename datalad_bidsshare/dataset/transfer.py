@@ -78,6 +78,7 @@ def get(
     *,
     jobs: int | None = None,
     remote: str | None = None,
+    by_key: bool = False,
 ) -> Generator[GetResult, None, None]:
     """Get the content of files into one dataset.
 
@@ -96,6 +97,9 @@ def get(
         Transfers at a time. Default: `default_jobs`.
     remote
         Name of the remote to get from. Default: git-annex chooses.
+    by_key
+        Get into the annex, whatever the work tree holds at these paths (another version, or
+        nothing): for files that are not, or not all, checked out. Progress shows keys then.
 
     Yields
     ------
@@ -110,7 +114,7 @@ def get(
     """
     asked = list(infos)
     annex = Annex(root)
-    here = annex.present(asked)
+    here = _present(annex, asked, by_key)
     wanted: dict[str, _Wanted] = {}
     for info in asked:
         if info.key is None or here[info.path]:
@@ -119,7 +123,8 @@ def get(
             wanted[info.key].infos.append(info)
         else:
             wanted[info.key] = _Wanted([info], info)
-    yield from _check_out(root, wanted)
+    if not by_key:
+        yield from _check_out(root, wanted)
     if not wanted:
         return
     from datalad.distribution.dataset import Dataset
@@ -127,19 +132,19 @@ def get(
     ds = Dataset(str(root))
     # By name, so that progress shows names. git-annex cannot look up names with line breaks
     # that way (it answers as if there were no such file), but it can by key.
-    for by_key in (False, True):
-        batch = [w for w in wanted.values() if ("\n" in w.asked.path) == by_key]
+    for keyed in (False, True):
+        batch = [w for w in wanted.values() if (by_key or "\n" in w.asked.path) == keyed]
         run = AnnexGet(ds, jobs if jobs is not None else default_jobs, remote)
         again: list[_Wanted] = []
-        for item, record in _answers(run, batch, by_key):
+        for item, record in _answers(run, batch, keyed):
             if record is not None and _LOCKED in " ".join(record.get("error-messages", [])):
                 again.append(item)
             else:
-                yield from _settle(annex, item, record, remote, run.said)
+                yield from _settle(annex, item, record, remote, run.said, by_key)
         # Another process may have had it under way, which is over now. Right after a run that
         # was killed, git-annex also says so now and then when there is no other.
-        for item, record in _answers(run, again, by_key):
-            yield from _settle(annex, item, record, remote, run.said)
+        for item, record in _answers(run, again, keyed):
+            yield from _settle(annex, item, record, remote, run.said, by_key)
 
 
 _LOCKED = "transfer already in progress"
@@ -191,14 +196,28 @@ def _split(root: Path, infos: list[FileInfo]) -> tuple[list[FileInfo], list[File
     )
 
 
+def _present(annex: Annex, infos: list[FileInfo], by_key: bool) -> dict[str, bool]:
+    if not by_key:
+        return annex.present(infos)
+    # An annex may have been made since.
+    annex.present(())
+    # Only objects count. A relative link of another version tells their place all the same.
+    return {i.path: i.key is None or annex.find(i) is not None for i in infos}
+
+
 def _settle(
-    annex: Annex, item: _Wanted, record: dict[str, Any] | None, remote: str | None, said: str
+    annex: Annex,
+    item: _Wanted,
+    record: dict[str, Any] | None,
+    remote: str | None,
+    said: str,
+    by_key: bool,
 ) -> Iterator[GetResult]:
     """Give one result to every file of a key: look, and explain what is missing."""
     success = record is not None and bool(record.get("success"))
     # What failed is still a pointer: to ask git-annex would be a process for each file.
-    seen = item.infos if success else [i for i in item.infos if not i.unlocked]
-    here = dict.fromkeys((i.path for i in item.infos), False) | annex.present(seen)
+    seen = item.infos if success or by_key else [i for i in item.infos if not i.unlocked]
+    here = dict.fromkeys((i.path for i in item.infos), False) | _present(annex, seen, by_key)
     came = item.asked.bytesize or 0 if success else 0
     for info in item.infos:
         if here[info.path] and success:

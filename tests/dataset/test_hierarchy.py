@@ -45,7 +45,8 @@ def top(nested: Path, tmp_path: Path) -> Path:
 
 def test_three_levels_one_after_the_other(top: Path) -> None:
     mounts = read_index(top).gitlinks
-    assert mounts == ["derivatives/pipe line", "sourcedata"]
+    assert list(mounts) == ["derivatives/pipe line", "sourcedata"]
+    assert mounts["sourcedata"] == git(top, "rev-parse", "HEAD:sourcedata").strip()
     assert [contains_repo(top / m) for m in mounts] == [False, False]
     result = install(top, "derivatives/pipe line")
     assert (result.status, result.message) == ("ok", "")

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.errors import BareRepositoryError, DatasetError, NotADatasetError
-from datalad_bidsshare.dataset.listing import Entry, decode, encode, read_index, stream_paths
+from datalad_bidsshare.dataset.listing import (
+    Entry,
+    decode,
+    encode,
+    read_index,
+    read_tree,
+    stream_paths,
+)
 from tests.dataset.builders import HOSTILE_NAMES, git
 from tests.process_log import ProcessLog
 
@@ -78,7 +85,7 @@ def test_many_chunks_with_subdatasets_in_between(tmp_path: Path) -> None:
     git(tmp_path, "update-index", "-z", "--index-info", text="".join(lines).encode())
     index = read_index(tmp_path)
     assert index.paths == names
-    assert index.gitlinks == links
+    assert index.gitlinks == dict.fromkeys(links, "1" * 40)
     assert {e.oid for e in index.entries()} == {blob}
     chunks = list(stream_paths(tmp_path))
     assert len(chunks) > 1
@@ -107,10 +114,130 @@ def test_a_merge_that_is_not_finished_lists_each_path_once(tmp_path: Path) -> No
     assert listed(tmp_path) == ["both", "deleted here"]
 
 
+def test_a_subdataset_in_a_merge_is_the_current_branchs(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    stages = "".join(f"160000 {str(n) * 40} {n}\tsub\0" for n in (1, 2, 3))
+    git(tmp_path, "update-index", "-z", "--index-info", text=stages.encode())
+    assert read_index(tmp_path).gitlinks == {"sub": "2" * 40}
+    git(tmp_path, "rm", "-q", "--cached", "sub")
+    git(tmp_path, "update-index", "-z", "--index-info", text=stages[:53].encode())
+    assert read_index(tmp_path).gitlinks == {"sub": "1" * 40}
+
+
+def head(root: Path) -> str:
+    return git(root, "rev-parse", "HEAD").strip()
+
+
+def test_a_commit_holds_what_the_index_did(source: Path) -> None:
+    index, tree = read_index(source), read_tree(source, head(source))
+    assert tree.paths == index.paths
+    assert list(tree.entries()) == list(index.entries())
+    assert list(tree.entries(reversed(tree.paths))) == list(index.entries())[::-1]
+    assert tree.gitlinks == {}
+
+
+def test_an_older_commit_whatever_is_checked_out(tmp_path: Path) -> None:
+    root = tmp_path / "ds"
+    root.mkdir()
+    git(root, "init", "-q")
+    (root / "a b").write_text("old")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "1")
+    first = head(root)
+    (root / "a b").write_text("new")
+    (root / "c").write_text("new")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "2")
+    (root / "staged").write_text("x")
+    git(root, "add", "-A")
+    (root / "c").unlink()
+    assert read_tree(root, first).paths == ["a b"]
+    assert read_tree(root, first)["a b"].oid == git(root, "rev-parse", f"{first}:a b").strip()
+    assert read_tree(root, head(root)).paths == ["a b", "c"]
+    with pytest.raises(ValueError, match="full name"):
+        read_tree(root, "HEAD")
+    with pytest.raises(DatasetError, match="1111"):
+        read_tree(root, "1" * 40)
+    with pytest.raises(NotADatasetError):
+        read_tree(tmp_path, first)
+
+
+def test_a_big_commit_with_subdatasets_in_between(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    blob = git(tmp_path, "hash-object", "-w", "--stdin", text=b"x").strip()
+    names = [f"sub-{i:05}/{'long' * 20}_bold.nii.gz" for i in range(30_000)]
+    links = {f"sub-{i:05}/a mount": f"{i:040x}" for i in range(1, 30_000, 1000)}
+    links["a"] = "1" * 40
+    lines = [f"100755 {blob}\t{n}\0" for n in names]
+    lines += [f"160000 {oid}\t{m}\0" for m, oid in links.items()]
+    git(tmp_path, "update-index", "-z", "--index-info", text="".join(lines).encode())
+    git(tmp_path, "commit", "-q", "-m", "big")
+    tree = read_tree(tmp_path, head(tmp_path))
+    assert tree.paths == names
+    assert tree.gitlinks == links == read_index(tmp_path).gitlinks
+    assert {(e.mode, e.oid) for e in tree.entries()} == {("100755", blob)}
+    assert tree[names[20_000]].path == names[20_000]
+
+
+def test_empty_commit(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "nothing")
+    tree = read_tree(tmp_path, head(tmp_path))
+    assert tree.paths == []
+    assert "x" not in tree
+
+
+def test_commit_with_sha256(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "--object-format=sha256")
+    (tmp_path / "a b").write_text("x")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "update-index", "--add", "--cacheinfo", f"160000,{'ab' * 32},sub")
+    git(tmp_path, "commit", "-q", "-m", "x")
+    tree = read_tree(tmp_path, head(tmp_path))
+    assert list(tree.entries()) == list(read_index(tmp_path).entries())
+    assert tree.gitlinks == {"sub": "ab" * 32} == read_index(tmp_path).gitlinks
+
+
+def commit_of_tree(root: Path, entries: list[tuple[str, bytes, str]]) -> str:
+    """Commit a tree that git would refuse to write: (mode, name, oid) as they come."""
+    raw = b"".join(m.encode() + b" " + n + b"\0" + bytes.fromhex(o) for m, n, o in entries)
+    made = git(root, "hash-object", "-t", "tree", "-w", "--stdin", "--literally", text=raw)
+    return git(root, "commit-tree", "-m", "x", made.strip()).strip()
+
+
+def test_a_commit_that_git_would_not_check_out(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    blob = git(tmp_path, "hash-object", "-w", "--stdin", text=b"x").strip()
+    file, link, folder = "100644", "160000", "40000"
+    fine = commit_of_tree(tmp_path, [(file, b"a\t../b".replace(b"/", b"_"), blob)])
+    assert read_tree(tmp_path, fine).paths == ["a\t.._b"]
+    inner = git(tmp_path, "rev-parse", f"{fine}^{{tree}}").strip()
+    tabbed = commit_of_tree(tmp_path, [(folder, b"a\t..", inner)])
+    assert read_tree(tmp_path, tabbed).paths == ["a\t../a\t.._b"]
+    for entries in (
+        [(file, b"..", blob)],
+        [(file, b".", blob)],
+        [(file, b"../../etc/passwd", blob)],
+        [(file, b"a/../b", blob)],
+        [(file, b"/etc/passwd", blob)],
+        [(file, b"a//b", blob)],
+        [(folder, b"..", inner)],
+        [(folder, b"", inner)],
+        [(link, b"..", "1" * 40)],
+        [(link, b"a/../../b", "1" * 40), (file, b"z", blob)],
+        # twice, out of order
+        [(file, b"a", blob), (file, b"a", blob)],
+        [(file, b"b", blob), (file, b"a", blob)],
+        [(file, b"b\xe9", blob), (file, b"a\xe9", blob)],
+    ):
+        with pytest.raises(DatasetError, match="git fsck"):
+            read_tree(tmp_path, commit_of_tree(tmp_path, entries))
+
+
 def test_empty_repository(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     index = read_index(tmp_path)
-    assert index.paths == [] == index.gitlinks == listed(tmp_path)
+    assert index.paths == [] == list(index.gitlinks) == listed(tmp_path)
     assert "x" not in index
 
 
@@ -195,6 +322,10 @@ def test_one_process(source: Path, process_log: ProcessLog) -> None:
     assert process_log.count() == 1
     listed(source)
     assert process_log.count() == 2
+    commit = head(source)
+    process_log.clear()
+    read_tree(source, commit)
+    assert process_log.count() == 1
 
 
 def test_stopping_early_leaves_no_process(tmp_path: Path) -> None:
@@ -217,7 +348,8 @@ def test_works_without_datalad() -> None:
     code = (
         "import sys; import datalad_bidsshare.dataset.listing, datalad_bidsshare.dataset.blobs; "
         "import datalad_bidsshare.dataset.presence, datalad_bidsshare.dataset.transfer; "
-        "import datalad_bidsshare.dataset.hierarchy; "
+        "import datalad_bidsshare.dataset.hierarchy, datalad_bidsshare.dataset.drop; "
+        "import datalad_bidsshare.dataset.stores, datalad_bidsshare.dataset.version; "
         "print([m for m in sys.modules if m == 'datalad' or m.startswith('datalad.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
-from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.errors import DatasetError, NotADatasetError
 from datalad_bidsshare.dataset.keys import object_paths
 from datalad_bidsshare.dataset.presence import (
     LARGEST_READ,
     Annex,
     annex_directory,
+    git_directory,
     present,
     read_content,
 )
@@ -228,6 +229,32 @@ def test_where_the_annex_is(source: Path, clone: Path, tmp_path: Path) -> None:
     }
     git(tmp_path, "clone", "-q", "--bare", str(clone), "bare.git")
     assert annex_directory(tmp_path / "bare.git") is None
+
+
+@needs_symlinks
+def test_where_the_repository_is(source: Path, clone: Path, tmp_path: Path) -> None:
+    assert git_directory(clone) == clone / ".git"
+    linked = tmp_path / "linked"
+    git(clone, "worktree", "add", "-q", "--detach", str(linked))
+    # git-annex makes a link of the file with which git begins
+    assert (linked / ".git").is_symlink()
+    gitdir = (linked / ".git").resolve()
+    assert git_directory(linked) == clone / ".git"
+    (linked / ".git").unlink()
+    (linked / ".git").write_text(f"gitdir: {gitdir}\n")
+    assert git_directory(linked) == clone / ".git"
+    git(tmp_path, "clone", "-q", "--bare", str(source), "bare.git")
+    assert git_directory(tmp_path / "bare.git") == tmp_path / "bare.git"
+    (tmp_path / "to-clone").symlink_to(clone)
+    assert git_directory(tmp_path / "to-clone") == clone / ".git"
+    super_ = tmp_path / "super"
+    super_.mkdir()
+    git(super_, "init", "-q")
+    git(super_, "submodule", "--quiet", "add", str(source), "sub")
+    assert git_directory(super_ / "sub") == super_ / ".git" / "modules" / "sub"
+    for directory in (tmp_path, tmp_path / "none", clone / "sub-01"):
+        with pytest.raises(NotADatasetError):
+            git_directory(directory)
 
 
 def test_looking_initializes_nothing(unlocked_source: Path, tmp_path: Path) -> None:
