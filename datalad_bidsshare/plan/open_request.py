@@ -28,6 +28,7 @@ def open_request(
     recursion_limit: int | None = None,
     jobs: int | str | None = None,
     remote: str | None = None,
+    at: str | None = None,
     dry_run: bool = False,
 ) -> Request:
     """Validate the parameters of a command, and say what they ask for.
@@ -46,6 +47,8 @@ def open_request(
         The shared selection parameters by name.
     companions, recursive, recursion_limit, jobs, remote, dry_run
         See `Request`. `jobs` may be ``'auto'``.
+    at
+        Any way to name a commit (branch, tag, ...) whose files are meant.
 
     Raises
     ------
@@ -53,6 +56,8 @@ def open_request(
         If there is no installed dataset.
     SelectionError
         If a parameter cannot be meant.
+    DatasetError
+        If there is no such commit.
     """
     from datalad.distribution.dataset import require_dataset, resolve_path
 
@@ -80,7 +85,16 @@ def open_request(
         dry_run=bool(dry_run),
         jobs=_read_jobs(jobs),
         remote=remote,
+        commit=_read_commit(root, at),
     )
+
+
+def _read_commit(root: Path, at: str | None) -> str | None:
+    if at is None:
+        return None
+    from datalad_bidsshare.dataset.version import read_version
+
+    return read_version(root, at).commit
 
 
 def _as_list(path: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def _datalad(command: str, root: Path) -> str:
 def unmet_problems(
     request: Request,
     visits: list[Visit],
-    chosen: Mapping[Path, Mapping[str, object | None]],
+    asked: Mapping[Path, Iterable[str]],
     hidden: list[Problem | Subdataset],
 ) -> Iterator[Problem]:
     """Report listed values that occur nowhere in what was searched.
@@ -72,12 +72,12 @@ def unmet_problems(
     ----------
     request, visits
         What was asked, and what was looked into.
-    chosen
-        By dataset: the files selected so far, those asked for with None.
+    asked
+        By dataset: the paths that matched.
     hidden
         Subdatasets that could not be looked into.
     """
-    unmet = unmet_values(request.selection, _selected_entities(visits, chosen))
+    unmet = unmet_values(request.selection, _selected_entities(visits, asked))
     by_root = {visit.root: visit for visit in visits}
     not_yet = [h for h in hidden if isinstance(h, Subdataset) and h.status == "planned"]
     for subdataset in not_yet:
@@ -100,15 +100,14 @@ def unmet_problems(
 
 
 def _selected_entities(
-    visits: list[Visit], chosen: Mapping[Path, Mapping[str, object | None]]
+    visits: list[Visit], asked: Mapping[Path, Iterable[str]]
 ) -> Iterator[Mapping[str, str]]:
     for visit in visits:
-        for path, why in chosen[visit.root].items():
-            if why is None:
-                yield visit.selector.entities(path)
-                if recording_directory(path) is not None:
-                    # A part may have been asked for by what its own name says.
-                    yield parse(path)
+        for path in asked[visit.root]:
+            yield visit.selector.entities(path)
+            if recording_directory(path) is not None:
+                # A part may have been asked for by what its own name says.
+                yield parse(path)
 
 
 def _labels(visits: list[Visit], entities: Iterable[str]) -> dict[str, Counter[str]]:

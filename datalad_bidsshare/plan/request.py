@@ -43,6 +43,9 @@ class Request:
         Transfers at a time where a table must be fetched, or None.
     remote
         Name of the remote to fetch from, or None for any.
+    commit
+        Name of the commit whose files are meant, in full; None for what the
+        index holds, which is what is checked out.
     """
 
     root: Path
@@ -56,6 +59,7 @@ class Request:
     dry_run: bool = False
     jobs: int | None = None
     remote: str | None = None
+    commit: str | None = None
 
     @property
     def is_void(self) -> bool:
@@ -66,3 +70,13 @@ class Request:
     def has_query(self) -> bool:
         """Whether names or tables are asked about, so side directories are skipped."""
         return bool(self.selection.queries) or self.where is not None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether all that is tracked is meant, in the datasets that are looked into."""
+        return not (
+            self.has_query
+            or self.selection.excluded
+            or self.selection.excluded_globs
+            or any(path != self.root for path in self.paths)
+        )

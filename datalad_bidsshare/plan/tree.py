@@ -50,6 +50,16 @@ class BidsTree:
         self._names = None
 
     @property
+    def visits(self) -> Iterable[Visit]:
+        """Its repositories, the topmost first."""
+        return self._members.values()
+
+    @property
+    def members(self) -> Iterable[tuple[str, Visit]]:
+        """Where its repositories are mounted (``''`` for the topmost), and they."""
+        return self._members.items()
+
+    @property
     def names(self) -> Names:
         """All the file paths."""
         if self._names is None:

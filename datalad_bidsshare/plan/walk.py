@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.hierarchy import contains_repo, install, leads_outside, mount_of
-from datalad_bidsshare.dataset.listing import Index, read_index
+from datalad_bidsshare.dataset.listing import Index, read_index, read_tree
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.selection.names import DESCRIPTION, parents
@@ -43,6 +43,8 @@ class Visit:
         The positional paths, as they apply inside.
     depth
         Levels below the dataset that was given or named.
+    commit
+        The commit whose files these are, or None for those of the index.
     """
 
     root: Path
@@ -53,6 +55,7 @@ class Visit:
     mount: str = ""
     within: tuple[str, ...] = ()
     depth: int = 0
+    commit: str | None = None
 
     @property
     def is_own_bids_dataset(self) -> bool:
@@ -96,7 +99,7 @@ def walk(
         `Problem`, and the others go on.
     """
     within = tuple(_relative(path, request.root) for path in request.paths)
-    top = _visit(request, request.root, within)
+    top = _visit(request, request.root, within, request.commit)
     yield top
     yield from _descend(request, top, subject_may_match)
 
@@ -173,7 +176,9 @@ def _enter(
             return None
         yield Subdataset(path, visit.root, "ok")
     try:
-        child = _visit(request, path, within)
+        # Of a commit, a subdataset has the version that the commit registers.
+        commit = None if visit.commit is None else visit.index.gitlinks[mount]
+        child = _visit(request, path, within, commit)
     except DatasetError as error:
         yield Problem(path, "error", str(error), "dataset")
         return None
@@ -181,8 +186,8 @@ def _enter(
     return child
 
 
-def _visit(request: Request, root: Path, within: tuple[str, ...]) -> Visit:
-    index = read_index(root)
+def _visit(request: Request, root: Path, within: tuple[str, ...], commit: str | None) -> Visit:
+    index = read_index(root) if commit is None else read_tree(root, commit)
     selector = Selector(
         request.selection,
         within,
@@ -190,7 +195,9 @@ def _visit(request: Request, root: Path, within: tuple[str, ...]) -> Visit:
         skip=request.has_query,
         mounted=_relative(root, request.root),
     )
-    return Visit(root, index, selector, list(selector.select(index.paths)), within=within)
+    # All of it is the list itself: a million names are not gone through to find that out.
+    matches = index.paths if request.is_everything else list(selector.select(index.paths))
+    return Visit(root, index, selector, matches, within=within, commit=commit)
 
 
 def _relative(path: Path, root: Path) -> str:

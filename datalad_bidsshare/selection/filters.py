@@ -151,7 +151,17 @@ class Selection:
                 return True
         return any(pattern.fullmatch(path) for _, pattern in self.excluded_globs)
 
+    @property
+    def wishes(self) -> tuple[str, ...]:
+        """What is wanted, in words."""
+        several = len(self.queries) > 1
+        wanted = " or ".join(f"({q})" if several else str(q) for q in self.queries)
+        return (wanted,) if wanted else ()
+
+    @property
+    def exclusions(self) -> tuple[str, ...]:
+        """What is taken away, in words."""
+        return (*map(str, self.excluded), *(text for text, _ in self.excluded_globs))
+
     def __str__(self) -> str:
-        wanted = " or ".join(f"({q})" if len(self.queries) > 1 else str(q) for q in self.queries)
-        unwanted = [*map(str, self.excluded), *(text for text, _ in self.excluded_globs)]
-        return " ".join([wanted] * bool(wanted) + [f"exclude {text}" for text in unwanted])
+        return " ".join([*self.wishes, *(f"exclude {text}" for text in self.exclusions)])
