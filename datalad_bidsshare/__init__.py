@@ -21,5 +21,11 @@ command_suite = (
             "bids-get",
             "bids_get",
         ),
+        (
+            "datalad_bidsshare.export_plain",
+            "ExportPlain",
+            "export-plain",
+            "export_plain",
+        ),
     ],
 )

@@ -1,0 +1,128 @@
+"""Items whose content must be fetched first: by windows, so that the disk need not hold all."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.export.items import Item, Part
+from datalad_bidsshare.export.records import ExportRecorder
+from datalad_bidsshare.export.request import ExportRequest
+from datalad_bidsshare.export.sources import Sources
+
+__all__ = ["drop_tables", "fetch_window", "give_back", "windows"]
+
+lgr = logging.getLogger("datalad.bidsshare.export")
+
+
+def windows(items: Iterable[Item], limit: int) -> Iterator[list[Item]]:
+    """Divide items so that the content of each lot has at most so many bytes.
+
+    Files of one content are in one lot. A single file that is larger has a lot of its own.
+    """
+    by_key: dict[str | None, list[Item]] = defaultdict(list)
+    for item in items:
+        by_key[item.info.key].append(item)
+    lot: list[Item] = []
+    held = 0
+    for same in by_key.values():
+        size = same[0].info.bytesize or 0
+        if lot and held + size > limit:
+            yield lot
+            lot, held = [], 0
+        lot += same
+        held += size
+    if lot:
+        yield lot
+
+
+def fetch_window(
+    request: ExportRequest,
+    recorder: ExportRecorder,
+    part: Part,
+    lot: Sequence[Item],
+    fetched: list[FileInfo],
+) -> Generator[Item | dict[str, Any], None, None]:
+    """Fetch the content of items: one git-annex process.
+
+    Parameters
+    ----------
+    request
+        What is exported.
+    recorder
+        Makes the records.
+    part
+        The dataset that the items are of.
+    lot
+        The items.
+    fetched
+        Takes what came, and was not here before.
+
+    Yields
+    ------
+    Item or dict
+        Each item whose content is here now, and the record of each that could not be had.
+    """
+    from datalad_bidsshare.dataset.transfer import get
+
+    sources = Sources(part.root, work_tree=False)
+    waiting: dict[str, list[Item]] = defaultdict(list)
+    for item in lot:
+        # A link and the file that it leads to have the same.
+        waiting[item.info.path].append(item)
+    infos = [items[0].info for items in waiting.values()]
+    with closing(get(part.root, infos, jobs=request.files.jobs, by_key=True)) as results:
+        try:
+            for result in results:
+                items = waiting.pop(result.info.path)
+                how, place = sources.find(result.info)
+                if place is None:
+                    for item in items:
+                        yield recorder.item(item, "error", result.message)
+                    continue
+                if result.status == "ok" and how == "present":
+                    fetched.append(result.info)
+                    items[0].transferred = result.bytesize
+                for item in items:
+                    item.source = place
+                    yield item
+        except DatasetError as error:
+            # The trouble of one dataset: the others go on.
+            for items in waiting.values():
+                for item in items:
+                    yield recorder.item(item, "error", str(error))
+
+
+def give_back(part: Part, fetched: Sequence[FileInfo]) -> None:
+    """Drop what was fetched for an export, where git-annex knows another copy."""
+    from datalad_bidsshare.dataset.drop import drop
+
+    once = list({info.key: info for info in fetched}.values())
+    if not once:
+        return
+    kept = []
+    try:
+        with closing(drop(part.root, once)) as results:
+            kept = [result for result in results if result.status not in ("ok", "notneeded")]
+    except DatasetError as error:
+        lgr.warning("What was fetched is kept: %s", error)
+    if kept:
+        lgr.warning(
+            "%d of the files that were fetched are kept in %s, such as %s: %s",
+            len(kept),
+            part.root,
+            kept[0].info.path,
+            kept[0].message,
+        )
+
+
+def drop_tables(parts: Iterable[Part]) -> None:
+    """Drop what was fetched because the selection depends on it."""
+    for part in parts:
+        came = [r.info for r in part.choice.fetched.values() if r.status == "ok"]
+        give_back(part, came)

@@ -1,0 +1,82 @@
+"""Where the content of one dataset's files can be read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
+from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.keys import LARGEST_POINTER, key_of_pointer
+from datalad_bidsshare.dataset.listing import encode
+from datalad_bidsshare.dataset.presence import Annex
+from datalad_bidsshare.dataset.stores import Store, stores
+from datalad_bidsshare.export.checksums import checksum_of_key
+from datalad_bidsshare.export.items import How
+
+__all__ = ["Sources"]
+
+
+class Sources:
+    """Finds the objects of one dataset, in its annex or in stores that can be read in place.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    work_tree
+        Whether the work tree holds the version that is exported, and what is read is verified: an
+        unlocked file may then have its content there alone (`annex.thin`). Only its checksum tells
+        that from what somebody has not saved.
+    """
+
+    def __init__(self, root: Path, *, work_tree: bool) -> None:
+        self.root = root
+        self._work_tree = work_tree
+        self._annex = Annex(root)
+
+    @cached_property
+    def _stores(self) -> Sequence[Store]:
+        # Looked for when the first file is absent, and not before.
+        return stores(self.root)
+
+    def find(self, info: FileInfo) -> tuple[How, tuple[str, str] | None]:
+        """Tell how the content of an annexed file is had.
+
+        Returns
+        -------
+        tuple
+            `'present'` or `'store'` with a directory and the path beneath it; `'fetch'` and None.
+        """
+        place = self._annex.find(info)
+        if place is not None:
+            return "present", (str(self._annex.objects), place)
+        if info.unlocked and self._work_tree and self._holds_data(info):
+            return "present", (str(self.root), info.path)
+        for store in self._stores:
+            place = store.find(info.key or "")
+            if place is not None:
+                return "store", (str(store.objects), place)
+        return "fetch", None
+
+    def _holds_data(self, info: FileInfo) -> bool:
+        """Tell whether the work tree may hold the content; its checksum will tell for sure."""
+        if info.key is None or checksum_of_key(info.key) is None:
+            return False
+        try:
+            found = os.lstat(os.path.join(os.fsencode(self.root), encode(info.path)))
+        except OSError:
+            return False
+        if not stat.S_ISREG(found.st_mode) or info.bytesize not in (None, found.st_size):
+            return False
+        if found.st_size > LARGEST_POINTER:
+            return True
+        # A pointer may have the size of what it stands for.
+        try:
+            content = read_beneath(self.root, info.path, LARGEST_POINTER)
+        except (OSError, TooLarge):
+            return False
+        return content is not None and key_of_pointer(content) is None
