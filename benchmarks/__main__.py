@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from fnmatch import filter as matching
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(_machine(), flush=True)
         fixtures = Fixtures(scratch, quick=options.quick, listing=options.listing)
-        for name in options.names or BENCHMARKS:
+        for name in options.names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
                 rows += BENCHMARKS[name](fixtures, options.pairs or (1 if options.quick else None))
@@ -64,7 +65,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="which ones (see below); default: all of them"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="which ones (see below), perhaps as patterns: 'export*'; default: all of them",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, once: only to see that they work"
@@ -80,29 +84,46 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "path in the first column",
     )
     parser.add_argument(
-        "--scratch", type=Path, metavar="DIR", help="where to work (some 500 MB); default: TMPDIR"
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="where to work (some 40 GB for all of it, 1 GB for those of bids-get); "
+        "default: TMPDIR",
     )
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in BENCHMARKS]
+    unknown = [name for name in options.names if not matching(BENCHMARKS, name)]
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    options.names = [n for n in BENCHMARKS if any(matching([n], p) for p in options.names or "*")]
     return options
 
 
 def _machine() -> str:
     """Describe what the figures come from."""
-    git = subprocess.run(["git", "version"], stdout=subprocess.PIPE, text=True, check=True).stdout
     parts = [
-        f"{os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.release()}",
+        f"{os.cpu_count()} cores ({_processor()})",
+        f"{platform.system()} {platform.release()}",
         f"Python {platform.python_version()}",
-        git.strip(),
+        _says("git", "version"),
+        " ".join(_says("rsync", "--version").split()[:3]),
     ]
+    if hasattr(os, "getloadavg"):
+        parts.insert(1, f"load {os.getloadavg()[0]:.1f}")
     for distribution in _DISTRIBUTIONS:
         try:
             parts.append(f"{distribution} {version(distribution)}")
         except PackageNotFoundError:
             parts.append(f"no {distribution}")
     return ", ".join(parts) + "\n"
+
+
+def _says(*command: str) -> str:
+    """Give the first line that a program says."""
+    try:
+        said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    except FileNotFoundError:
+        return f"no {command[0]}"
+    return said.partition("\n")[0]
 
 
 def _processor() -> str:

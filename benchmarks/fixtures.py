@@ -7,8 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks import study, trees
+from benchmarks.exports import Exports
 
 __all__ = ["Fixtures"]
+
+#: Bytes that an annexed image pretends to have where it has no content.
+_PRETENDED = 5_000_000
 
 
 class Fixtures:
@@ -29,7 +33,11 @@ class Fixtures:
         self.scratch = scratch
         self.quick = quick
         self._listing = listing
-        self._clones = 0
+
+    @cached_property
+    def exports(self) -> Exports:
+        """What `export-plain` is measured on."""
+        return Exports(self.scratch / "exports", quick=self.quick)
 
     @cached_property
     def harmony(self) -> study.Study:
@@ -46,7 +54,7 @@ class Fixtures:
     @cached_property
     def clone(self) -> Path:
         """The names of `harmony`, annexed, without content."""
-        return trees.annexed(self.scratch / "clone", self.harmony, present=False)
+        return _annexed(self.scratch / "clone", self.harmony, present=False)
 
     @cached_property
     def million(self) -> study.Study:
@@ -71,25 +79,40 @@ class Fixtures:
     @cached_property
     def present(self) -> Path:
         """The files of `images`, with content."""
-        return trees.annexed(self.scratch / "present", self.images, present=True)
+        return _annexed(self.scratch / "present", self.images, present=True)
 
     @cached_property
-    def _pristine(self) -> Path:
-        clone = self.scratch / "pristine"
-        _run("git", "clone", "--quiet", self.present, clone)
-        _run("git", "-C", clone, "annex", "init", "--quiet", "clone")
-        return clone
-
-    def fresh_clone(self) -> Path:
-        """Make a clone of `present` that has no content yet; the one before is removed."""
-        last = self.scratch / f"clone-{self._clones}"
-        if last.exists():
-            trees.remove(last)
-        self._clones += 1
-        fresh = self.scratch / f"clone-{self._clones}"
-        _run("cp", "-a", self._pristine, fresh)
-        return fresh
+    def clones(self) -> trees.Clones:
+        """Clones of `present` that have no content yet."""
+        pristine = self.scratch / "pristine"
+        subprocess.run(["git", "clone", "--quiet", self.present, pristine], check=True)
+        trees.git(pristine, "annex", "init", "--quiet", "clone")
+        return trees.Clones(pristine, self.scratch)
 
 
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def _annexed(root: Path, names: study.Study, *, present: bool) -> Path:
+    """Make a git-annex repository with the names of a study.
+
+    Parameters
+    ----------
+    root
+        Where.
+    names
+        What.
+    present
+        Whether the annexed files have content, and git-annex knows.
+    """
+
+    def file(path: str) -> trees.File:
+        if not path.endswith(names.annexed):
+            return trees.File(path, trees.SMALL.get(path, b"{}\n"))
+        content = f"{path}\n".encode() * 20
+        size = None if present else _PRETENDED
+        return trees.File(path, content, trees.key_for(path, content, size=size))
+
+    trees.annex(root)
+    keys = trees.commit(root, map(file, names.paths), trees.objects_of(root) if present else None)
+    trees.checkout(root)
+    if present:
+        trees.set_present(root, keys)
+    return root

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.measure import Comparison
 
-__all__ = ["Faster", "Reach", "Row", "Within", "render"]
+__all__ = ["Below", "Faster", "Reach", "Row", "Told", "Within", "render"]
 
 _MEGA = 1_000_000
 _HEAD = ("work", "here", "peer", "ratio of wall times", "of CPU times", "reach", "met")
@@ -15,9 +15,18 @@ _HEAD = ("work", "here", "peer", "ratio of wall times", "of CPU times", "reach",
 
 @dataclass(frozen=True, slots=True)
 class Faster:
-    """At least so many times less wall time than the peer."""
+    """At least so many times less wall time than the peer.
+
+    Attributes
+    ----------
+    factor
+        Of our wall time.
+    disk
+        Bytes of disk that must not be reached, or None.
+    """
 
     factor: float
+    disk: int | None = None
 
     def ratio(self, ours: float, peer: float) -> float:
         """Give how many times more the peer takes."""
@@ -25,10 +34,15 @@ class Faster:
 
     def is_met(self, found: Comparison) -> bool:
         """Say whether the medians keep to it."""
-        return self.ratio(*found.median("wall")) >= self.factor
+        if self.ratio(*found.median("wall")) < self.factor:
+            return False
+        return self.disk is None or (found.disk is not None and found.disk[0] < self.disk)
 
     def __str__(self) -> str:
-        return f"≥ {self.factor:g}x faster"
+        text = f"≥ {self.factor:g}x faster"
+        if self.disk is not None:
+            text += f", < {_mega(self.disk)} MB on disk"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +79,50 @@ class Within:
         if self.plus:
             text += f" + {self.plus:g} s"
         if self.rss is not None:
-            text += f", < {self.rss / _MEGA:.0f} MB"
+            text += f", < {_mega(self.rss)} MB"
         return text
 
 
-Reach = Faster | Within
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Less memory than that, however long it takes.
+
+    Attributes
+    ----------
+    rss
+        Bytes of resident memory that must not be reached.
+    """
+
+    rss: int
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """Give how many times more we take."""
+        return ours / peer
+
+    def is_met(self, found: Comparison) -> bool:
+        """Say whether no run took more."""
+        return max(cost.rss for cost in found.ours) < self.rss
+
+    def __str__(self) -> str:
+        return f"< {_mega(self.rss)} MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Nothing: what is only told, for comparison."""
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """Give how many times more we take."""
+        return ours / peer
+
+    def is_met(self, found: Comparison) -> None:
+        """There is nothing to meet."""
+
+    def __str__(self) -> str:
+        return "-"
+
+
+Reach = Below | Faster | Told | Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +152,27 @@ class Row:
         if found is None:
             return self.work, "", f"{self.peer}: not installed", "", "", str(reach), "not run"
         wall, cpu, rss = (found.median(q) for q in ("wall", "cpu", "rss"))
+        disk = found.disk or (None, None)
+        met = reach.is_met(found) if judged else None
         pairs = sorted(reach.ratio(ratio, 1) for ratio in found.pair_ratios)
         return (
             self.work,
-            _cost(wall[0], cpu[0], rss[0]),
-            f"{self.peer}: {_cost(wall[1], cpu[1], rss[1])}",
+            _cost(wall[0], cpu[0], rss[0], disk[0]),
+            f"{self.peer}: {_cost(wall[1], cpu[1], rss[1], disk[1])}",
             f"{_short(reach.ratio(*wall))} ({_short(pairs[0])} to {_short(pairs[-1])})",
             _short(reach.ratio(*cpu)),
             str(reach),
-            ("yes" if reach.is_met(found) else "NO") if judged else "-",
+            "-" if met is None else "yes" if met else "NO",
         )
 
 
-def _cost(wall: float, cpu: float, rss: float) -> str:
-    return f"{_short(wall)} s, CPU {_short(cpu)}, {rss / _MEGA:.0f} MB"
+def _cost(wall: float, cpu: float, rss: float, disk: int | None) -> str:
+    text = f"{_short(wall)} s, CPU {_short(cpu)}, {_mega(rss)} MB"
+    return text if disk is None else f"{text}, {_mega(disk)} MB on disk"
+
+
+def _mega(count: float) -> str:
+    return f"{count / _MEGA:,.0f}"
 
 
 def _short(number: float) -> str:

@@ -1,4 +1,4 @@
-"""The benchmarks: what is done, against whom, and what must be reached."""
+"""Benchmarks of `bids-get` and of the resolver beneath it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from benchmarks.fixtures import Fixtures
 from benchmarks.measure import Side, compare
 from benchmarks.table import Faster, Reach, Row, Within
 
-__all__ = ["BENCHMARKS", "Benchmark"]
+__all__ = [
+    "absent",
+    "dry_run",
+    "million",
+    "million_companions",
+    "present",
+    "resolver_bids2table",
+    "resolver_pybids",
+    "start_up",
+]
 
-Benchmark = Callable[[Fixtures, int | None], Iterator[Row]]
-
-_JOBS = Path(__file__).parent / "jobs"
+_JOBS = Path(__file__).parents[1] / "jobs"
 _QUERY = ("--task", "rest", "--suffix", "bold", "--extension", "nii.gz")
 _IMAGES = (*_QUERY, "--companions", "none")
 _HELP = ("datalad", "get", "--help")
@@ -92,9 +99,9 @@ def absent(fixtures: Fixtures, pairs: int | None) -> Iterator[Row]:
         return sum((clone / path).is_file() for path in paths), len(paths)
 
     ours = Side(
-        "bids-get", ("datalad", "bids-get", *_IMAGES, jobs), fixtures.fresh_clone, all_there
+        "bids-get", ("datalad", "bids-get", *_IMAGES, jobs), fixtures.clones.fresh, all_there
     )
-    peer = Side("git annex get", ("git", "annex", "get", jobs), fixtures.fresh_clone, all_there)
+    peer = Side("git annex get", ("git", "annex", "get", jobs), fixtures.clones.fresh, all_there)
     work = f"{len(paths):,} absent files from a local clone, {jobs}"
     found = compare(ours, peer, pairs or 3, warm_up=False)
     yield Row(work, peer.label, Within(1.1), found)
@@ -132,16 +139,3 @@ def _job(
 
 def _paths(said: bytes, _: Path) -> object:
     return sorted(said.decode().split())
-
-
-#: By the name that the command line takes.
-BENCHMARKS: dict[str, Benchmark] = {
-    "resolver-pybids": resolver_pybids,
-    "resolver-bids2table": resolver_bids2table,
-    "million": million,
-    "million-companions": million_companions,
-    "present": present,
-    "absent": absent,
-    "dry-run": dry_run,
-    "start-up": start_up,
-}
