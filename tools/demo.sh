@@ -114,3 +114,11 @@ echo "in the clone: $(bytes .)"
 echo
 echo "== 6. Once more: nothing left to do"
 show datalad bids-get --sub 01,03 --task rest --suffix bold
+
+echo
+echo "== 7. A collaborator has no DataLad: plain files, read from the store where absent"
+show datalad export-plain ../handover --sub 01,02 --suffix T1w
+echo
+echo "in the clone: $(bytes .)"
+show cat ../handover/participants.tsv
+show datalad export-plain --verify ../handover
