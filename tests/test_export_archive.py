@@ -16,6 +16,7 @@ import pytest
 from datalad_bidsshare.selection.errors import SelectionError
 from tests.dataset.builders import git, objects_of
 from tests.exports import content_of, export, failures, outcomes, source_state, summary
+from tests.platforms import needs_posix
 from tests.process_log import ProcessLog
 from tests.raw_dataset import FILES, raw_content
 from tests.superdatasets import copy_of
@@ -233,3 +234,14 @@ def test_an_ending_that_looks_like_an_archive(root: Path, tmp_path: Path) -> Non
     (record,) = export(root / "inside.zip", archive=True)
     assert record["status"] == "error"
     assert "inside the dataset" in record["message"]
+
+
+@needs_posix
+def test_a_name_that_no_member_can_have(root: Path, tmp_path: Path) -> None:
+    dest = tmp_path / "a\\b.zip"
+    for dry_run in (True, False):
+        records = export(dest, archive=True, dry_run=dry_run, **ANAT)
+        assert [r["status"] for r in records] == ["error"]
+        assert "backslash" in records[0]["message"]
+    assert not dest.exists()
+    assert not failures(export(tmp_path / "a\\b.tar", archive=True, **ANAT))

@@ -281,6 +281,19 @@ def test_tables_have_the_rows_of_exported_subjects(here: Path, dest: Path) -> No
     assert whole == raw_content("participants.tsv")
 
 
+def test_what_a_reduced_table_was_made_of_is_not_told(here: Path, dest: Path) -> None:
+    """A hash of the whole table would say which guess of the rows that are held back is right."""
+    git(here, "mv", "participants.tsv", "people.tsv")
+    add_link(here, "participants.tsv", "people.tsv")
+    git(here, "commit", "-q", "-m", "link")
+    export(dest, subject="01", exclude="people.tsv")
+    assert (dest / "participants.tsv").read_text() == "participant_id\tage\nsub-01\t21\n"
+    told = (dest / ".bidsshare/files.tsv").read_text()
+    for name in ("people.tsv", "participants.tsv"):
+        assert git(here, "rev-parse", f"HEAD:{name}").strip() not in told
+    assert {r["status"] for r in export(dest, subject="01", exclude="people.tsv")} == {"notneeded"}
+
+
 def test_tables_of_everything_are_whole(here: Path, dest: Path) -> None:
     export(dest)
     assert (dest / "participants.tsv").read_bytes() == raw_content("participants.tsv")
@@ -646,6 +659,13 @@ def test_nothing_to_verify(tmp_path: Path) -> None:
     (record,) = export(tmp_path, verify=True)
     assert record["status"] == "error"
     assert "manifest" in record["message"]
+
+
+def test_verify_with_no_jobs_at_all(here: Path, dest: Path) -> None:
+    export(dest, **ANAT)
+    for jobs in (0, -1):
+        with pytest.raises(SelectionError, match="jobs"):
+            export(dest, verify=True, jobs=jobs)
 
 
 # ---------------------------------------------------------------- dry run

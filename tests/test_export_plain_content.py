@@ -235,6 +235,23 @@ def test_what_came_is_given_back_and_nothing_else(far: Far) -> None:
 
 
 @needs_posix
+def test_of_an_older_version_only_that_is_given_back(tmp_path: Path, dest: Path) -> None:
+    root = annex_repo(tmp_path / "ds", {"a.nii": b"1" * 100}, {})
+    older = git(root, "rev-parse", "HEAD").strip()
+    (root / "a.nii").unlink()
+    (root / "a.nii").write_bytes(b"2" * 100)
+    git(root, "annex", "add", "-q", "a.nii")
+    git(root, "commit", "-q", "-m", "second")
+    far_away(root, tmp_path / "far" / "store", dest)
+    git(root, "annex", "get", "-q", "a.nii")
+    before = keys_here(root)
+    records = export(dest, dataset=root, at=older, drop_fetched=True)
+    assert not failures(records)
+    assert content_of(dest) == {"a.nii": b"1" * 100}
+    assert keys_here(root) == before
+
+
+@needs_posix
 def test_what_has_no_other_copy_is_not_given_back(
     far: Far, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,6 +265,32 @@ def test_what_has_no_other_copy_is_not_given_back(
     assert not failures(records)
     assert len(keys_here(far.root)) == 2
     assert "are kept in" in caplog.text
+
+
+@needs_posix
+def test_what_stands_there_is_looked_at_without_the_content(far: Far) -> None:
+    image = "sub-01/f3.nii"
+    export(far.dest, dataset=far.root, drop_fetched=True)
+    transfers = far.transfers()
+    for missing in ("get", "error"):
+        records = export(far.dest, dataset=far.root, checksum=True, missing=missing)
+        assert {r["status"] for r in records} == {"notneeded"}
+    shutil.rmtree(far.dest / ".bidsshare")
+    (far.dest / image).write_bytes(b"x" * SIZE)
+    for missing in ("get", "skip"):
+        for dry_run in (True, False):
+            records = export(far.dest, dataset=far.root, missing=missing, dry_run=dry_run)
+            assert failures(records).keys() == {image}
+            assert "--force" in failures(records)[image]
+    assert {r["verdict"] for r in export(far.dest, verify=True) if "verdict" in r} == {
+        "ok", "extra",
+    }  # fmt: skip
+    assert far.transfers() == transfers
+    # what is to be replaced is fetched, and nothing else
+    records = export(far.dest, dataset=far.root, force=True, checksum=True)
+    assert {p for p, status in outcomes(records).items() if status == "ok"} == {image}
+    assert content_of(far.dest).items() >= FAR.items()
+    assert len(far.transfers()) == len(transfers) + 1
 
 
 @needs_posix
@@ -356,3 +399,62 @@ def test_tables_that_a_selection_needs_are_given_back(tmp_path: Path, dest: Path
     assert content_of(dest)["participants.tsv"] == b"participant_id\tage\nsub-02\t30\n"
     assert content_of(dest)["sub-02/anat/sub-02_T1w.nii.gz"] == b"02" * 100
     assert not keys_here(root)
+    # also when there is nothing to write
+    records = export(dest, dataset=root, where="age > 25", drop_fetched=True)
+    assert {r["status"] for r in records} == {"notneeded"}
+    assert not keys_here(root)
+
+
+@pytest.mark.parametrize("far", [True, False], ids=["fetched", "read in place"])
+@pytest.mark.parametrize("where", ["age > 99", "age > 25", "nope == 1"])
+def test_what_decides_is_exported_only_if_it_is_selected(
+    tmp_path: Path, dest: Path, where: str, far: bool
+) -> None:
+    """The table of everybody is read to find somebody; it goes to nobody for that."""
+    files: dict[bytes | str, bytes] = {
+        f"sub-{s}/anat/sub-{s}_T1w.nii.gz": s.encode() * 100 for s in ("01", "02")
+    }
+    files["participants.tsv"] = b"participant_id\tage\nsub-01\t20\nsub-02\t30\n"
+    root = annex_repo(
+        tmp_path / "ds", files, {"dataset_description.json": b'{"Name": "x", "BIDSVersion": "1"}'}
+    )
+    if far:
+        far_away(root, tmp_path / "far" / "store", dest)
+    else:
+        root = clone_of(root, tmp_path / "clone")
+    foretold = export(dest, dataset=root, where=where, dry_run=True)
+    records = export(dest, dataset=root, where=where)
+    if where == "age > 25":
+        table = content_of(dest)["participants.tsv"]
+        assert table == b"participant_id\tage\nsub-02\t30\n"
+        assert len(outcomes(records)) == 3
+        if not far:
+            assert outcomes(foretold) == outcomes(records)
+            assert not keys_here(root)
+    else:
+        assert failures(records)
+        assert outcomes(records) == {}
+        # The far remote may have made the directory.
+        assert not dest.exists() or content_of(dest) == {}
+
+
+def test_what_links_lead_through_is_exported_only_if_it_is_selected(
+    tmp_path: Path, dest: Path
+) -> None:
+    fmap = b'{"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz"}'
+    files: dict[bytes | str, bytes] = {
+        "sub-01/func/sub-01_task-rest_bold.nii.gz": b"bold",
+        "sub-01/fmap/sub-01_dir-AP_epi.nii.gz": b"ap",
+        "sub-01/fmap/sub-01_dir-AP_epi.json": fmap,
+        "sub-01/fmap/sub-01_dir-PA_epi.nii.gz": b"pa",
+        "sub-01/fmap/sub-01_dir-PA_epi.json": b"{}",
+    }
+    root = annex_repo(
+        tmp_path / "ds", files, {"dataset_description.json": b'{"Name": "x", "BIDSVersion": "1"}'}
+    )
+    here = export(tmp_path / "here", dataset=root, suffix="bold", companions="linked")
+    clone = clone_of(root, tmp_path / "clone")
+    there = export(dest, dataset=clone, suffix="bold", companions="linked")
+    assert outcomes(there) == outcomes(here)
+    assert content_of(dest) == content_of(tmp_path / "here")
+    assert "sub-01/fmap/sub-01_dir-PA_epi.json" not in outcomes(there)

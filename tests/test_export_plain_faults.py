@@ -156,6 +156,19 @@ class Ended:
     said: str
 
 
+_STARTED: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """End what a test that failed has left, or left standing still."""
+    yield
+    while _STARTED:
+        for pid in _session(_STARTED.pop()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 class Running:
     """The command line, in a session of its own."""
 
@@ -173,6 +186,7 @@ class Running:
             env={**os.environ, **environment},
         )
         self.pid = self._process.pid
+        _STARTED.append(self.pid)
 
     def send(self, number: int, *, to_all: bool) -> None:
         """Send a signal to the command, or as a terminal does to all processes of its group."""
@@ -202,6 +216,8 @@ class Running:
         """Wait for its end, and that of all it started."""
         said, _ = self._process.communicate(timeout=PATIENCE)
         wait_for(lambda: not _session(self.pid))
+        # The number may be another's now.
+        _STARTED.remove(self.pid)
         return Ended(self._process.returncode, said)
 
     def workers(self) -> list[int]:
@@ -227,7 +243,7 @@ def _session(leader: int) -> dict[int, str]:
 
 
 def export(*arguments: str | Path, **environment: str) -> Ended:
-    return Running(*arguments, **environment).end()
+    return Running(*arguments, launcher=(), **environment).end()
 
 
 def frozen(dest: Path, start: Callable[[], Running], least: int, most: int) -> Running:
@@ -347,7 +363,7 @@ def test_killed_at_any_time(planted: Planted, tmp_path: Path) -> None:
     print(f"BIDSSHARE_TEST_SEED={seed} BIDSSHARE_TEST_KILLS={KILLS}")
     chance = random.Random(seed)
     old, undisturbed, dest = tmp_path / "old", tmp_path / "undisturbed", tmp_path / "dest"
-    arguments = ["-d", planted.root, "--delete"]
+    arguments: list[str | Path] = ["-d", planted.root, "--delete"]
     assert export("-d", planted.root, old, "--at", "main~1").code == 0
     assert see_nothing_is_partial(old, planted.versions[0]) == planted.versions[0]
     shutil.copytree(old, undisturbed)
@@ -400,8 +416,57 @@ def test_nothing_of_ours_is_left_of_a_killed_one(
     assert tree(dest) == planted.files
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["all", "the command"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_directories_of_a_killed_one_are_ours(planted: Planted, dest: Path) -> None:
+    """Those that it made are known, so that they go when what lies in them does."""
+    running = frozen(dest, lambda: Running("-d", planted.root, dest, "--at", "main~1"), 20, 300)
+    running.send(signal.SIGKILL, to_all=True)
+    running.end()
+    assert export("-d", planted.root, dest, "--at", "main~1").code == 0
+    # As it is left when it is killed between deleting files, and directories, and noting that
+    shutil.rmtree(dest / "gone/deep")
+    (dest / ".bidsshare/running").touch()
+    done = export("-d", planted.root, "--delete", dest, planted.root / "sub-01")
+    assert done.code == 0, done.said
+    assert {p.name for p in dest.iterdir()} == {".bidsshare", "sub-01"}
+    known = (dest / ".bidsshare/directories").read_bytes().split(b"\0")[:-1]
+    assert known == [b"sub-01", b"sub-01/func"]
+
+
+def test_files_of_a_killed_one_are_ours(planted: Planted, dest: Path) -> None:
+    """Those that it made are told of, and deleted when they are not wanted."""
+    running = frozen(dest, lambda: Running("-d", planted.root, dest), 20, 300)
+    running.send(signal.SIGKILL, to_all=True)
+    running.end()
+    theirs = dest / "sub-01" / "theirs.txt"
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("not of an export")
+    made = {name for name in names_in(dest) if name != "sub-01/theirs.txt"}
+    assert made
+    wanted = planted.root / "sub-01"
+    done = export("-d", planted.root, dest, wanted)
+    assert done.code == 0, done.said
+    # Companions are wanted too: what describes the dataset.
+    others = {name for name in made if "/" in name and not name.startswith("sub-01/")}
+    assert others
+    assert "more of an export that did not end are there" in done.said
+    done = export("-d", planted.root, "--delete", dest, wanted)
+    assert done.code == 0, done.said
+    left = {name for name in names_in(dest) if not name.startswith("sub-01/")}
+    assert left.isdisjoint(others)
+    assert theirs.read_text() == "not of an export"
+    assert not (dest / ".bidsshare/planned").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all"),
+    [
+        pytest.param(signal.SIGINT, True, id="as Ctrl-C"),
+        pytest.param(signal.SIGINT, False, id="SIGINT"),
+        pytest.param(signal.SIGTERM, True, id="SIGTERM to all"),
+        pytest.param(signal.SIGTERM, False, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, True, id="the terminal is closed"),
+    ],
+)
 def test_interrupted(planted: Planted, dest: Path, number: int, to_all: bool) -> None:
     """What was complete is kept, and not copied again."""
     running = frozen(dest, lambda: Running("-d", planted.root, dest), 40, 300)
@@ -417,10 +482,8 @@ def test_interrupted(planted: Planted, dest: Path, number: int, to_all: bool) ->
         assert temporary_in(dest) == []
         # Python runs what ends it in good order: what was done is known to the next one.
         assert len(Ledger.read(dest / ".bidsshare")) > 0
-    done = export("-d", planted.root, dest)
-    assert done.code == 0, done.said
-    assert {name: (dest / name).stat().st_ino for name in found} == inodes
     see_complete(planted, dest)
+    assert {name: (dest / name).stat().st_ino for name in found} == inodes
 
 
 def test_a_copying_process_is_killed(planted: Planted, dest: Path) -> None:
@@ -494,7 +557,7 @@ class Mounted:
         return self.start(planted, *arguments).end()
 
     def start(self, planted: Planted, *arguments: str) -> Running:
-        given = ("-d", planted.root, self.directory / "d", *arguments)
+        given: list[str | Path] = ["-d", planted.root, self.directory / "d", *arguments]
         return Running(*given, launcher=self.launcher)
 
 
@@ -708,20 +771,20 @@ def test_one_file_fails(
 
 
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("call", "name", "update"),
     [
-        ("SYNCFS", "dest"),
-        ("FSYNC", "dest/.bidsshare/journal"),
-        ("FSYNC", "dest/.bidsshare/.bidsshare-tmp-"),
-        ("FSYNC", "dest/.bidsshare"),
-        ("WRITE", "dest/.bidsshare/"),
-        ("RENAME", "files.tsv"),
-        ("RENAME", "manifest-"),
-        ("RENAME", "directories"),
-        ("RENAME", "export.json"),
+        ("SYNCFS", "dest", False),
+        ("SYNCFS", "dest", True),
+        ("FSYNC", "dest/.bidsshare/journal", True),
+        ("FSYNC", "dest/.bidsshare/.bidsshare-tmp-", True),
+        ("FSYNC", "dest/.bidsshare", False),
+        ("WRITE", "dest/.bidsshare/", False),
+        ("RENAME", "files.tsv", True),
+        ("RENAME", "manifest-", True),
+        ("RENAME", "directories", True),
+        ("RENAME", "export.json", True),
     ],
 )
-@pytest.mark.parametrize("update", [False, True], ids=["new", "update"])
 def test_what_was_written_cannot_be_vouched_for(
     planted: Planted, dest: Path, shim: str, call: str, name: str, update: bool
 ) -> None:

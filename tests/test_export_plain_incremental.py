@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.dataset.builders import git, objects_of
+from datalad_bidsshare.dataset.blobs import read_blobs
+from tests.dataset.builders import add_link, git, objects_of
 from tests.exports import content_of, export, failures, outcomes, source_state, state_of, summary
 from tests.platforms import needs_symlinks
 from tests.process_log import ProcessLog
@@ -202,6 +203,48 @@ def test_without_our_notes_all_is_looked_at(root: Path, dest: Path) -> None:
     listed = "".join(p.read_text() for p in (dest / ".bidsshare").glob("manifest-*.txt"))
     assert "README" in listed
     assert T1W not in listed
+
+
+def test_a_dry_run_looks_as_closely(
+    root: Path, dest: Path, process_log: ProcessLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datalad_bidsshare.export.content.LARGEST_READ", 50_000)
+    names = [f"code/{number}.bin" for number in range(9)]
+    write(root, {name: os.urandom(40_000) for name in names})
+    write(root, {"code/large.bin": os.urandom(60_000), "code/worm.bin": os.urandom(60_000)})
+    git(root, "annex", "add", "-q", "--force-small", *names, "code/large.bin")
+    git(root, "annex", "add", "-q", "--force-large", "--backend=WORM", "code/worm.bin")
+    git(root, "commit", "-q", "-m", "more")
+    paths = [str(root / "code")]
+    export(dest, paths)
+    shutil.rmtree(dest / ".bidsshare")
+    hurt(dest / names[3])
+    hurt(dest / "code/worm.bin")
+    process_log.clear()
+    planned = outcomes(export(dest, paths, dry_run=True))
+    assert process_log.count("git") < 20
+    assert planned == outcomes(export(dest, paths))
+    assert {path for path, status in planned.items() if status != "notneeded"} == {
+        names[3], "code/worm.bin",
+    }  # fmt: skip
+
+
+def test_what_is_vouched_for_anew_is_in_the_receipt(root: Path, dest: Path) -> None:
+    export(dest, **ANAT)
+    (dest / "sub-02/anat").mkdir(parents=True)
+    other = T1W.replace("01", "02")
+    shutil.copyfile(root / other, dest / other)
+    again: dict[str, Any] = {"subject": ["01", "02"], "datatype": "anat", "companions": "none"}
+    assert outcomes(export(dest, **again)) == {T1W: "notneeded", other: "notneeded"}
+    receipt = json.loads((dest / ".bidsshare/export.json").read_text())
+    written = content_of(dest)
+    assert receipt["files"] == len(written) == len(ANAT_FILES) + 1
+    assert receipt["bytes"] == sum(map(len, written.values()))
+    log = (root / ".git/bidsshare/exports.jsonl").read_text().splitlines()
+    assert len(log) == 2
+    # and no more lines when nothing is new
+    export(dest, **again)
+    assert (root / ".git/bidsshare/exports.jsonl").read_text().splitlines() == log
 
 
 # ---------------------------------------------------------------- what others did there
@@ -545,6 +588,44 @@ def test_a_blob_that_git_cannot_read(study: Path, dest: Path, tmp_path: Path, lo
     if not lost:
         assert outcomes(records)["zz.nii"] == "ok"
         assert (dest / "zz.nii").read_text() == "after it"
+
+
+def test_a_link_to_what_git_cannot_read(root: Path, dest: Path) -> None:
+    write(root, {"zz.txt": "lost"})
+    git(root, "annex", "add", "-q", "--force-small", "zz.txt")
+    for name, target in (("a.txt", "README"), ("b.txt", "zz.txt"), ("c.txt", "b.txt")):
+        add_link(root, name, target)
+    git(root, "commit", "-q", "-m", "links")
+    oid = git(root, "rev-parse", "HEAD:zz.txt").strip()
+    (root / ".git/objects" / oid[:2] / oid[2:]).unlink()
+    paths = [str(root / name) for name in ("a.txt", "b.txt", "c.txt")]
+    found = outcomes(export(dest, paths, companions="none"))
+    assert found.keys() == {"a.txt", "b.txt", "c.txt"}
+    assert found["b.txt"] == found["c.txt"] == "error"
+
+
+def test_only_links_on_the_way_are_read(
+    root: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most links are those of annexed files, and there may be a million."""
+    read: list[str] = []
+
+    def reading(_root: Path, oids: Iterator[str], limit: int) -> Any:
+        asked = list(oids)
+        read.extend(asked)
+        return read_blobs(_root, asked, limit)
+
+    monkeypatch.setattr("datalad_bidsshare.export.survey.read_blobs", reading)
+    for name, target in (("a.nii.gz", "b.nii.gz"), ("b.nii.gz", "way/sub-01_T1w.nii.gz")):
+        add_link(root, name, target)
+    add_link(root, "way", "sub-01/anat")
+    git(root, "commit", "-q", "-m", "links")
+    paths = [str(root / name) for name in ("a.nii.gz", "b.nii.gz")]
+    for status in ("ok", "notneeded"):
+        assert outcomes(export(dest, paths, companions="none")) == {
+            "a.nii.gz": status, "b.nii.gz": status,
+        }  # fmt: skip
+    assert read == 2 * [git(root, "rev-parse", f"HEAD:{p}").strip() for p in ("way", T1W)]
 
 
 # ---------------------------------------------------------------- two at once, and after a crash

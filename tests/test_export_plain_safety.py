@@ -1026,6 +1026,22 @@ def test_on_a_file_system_from_windows(hostile: Hostile, tmp_path: Path) -> None
         assert hostile.found_in(dest) == []
 
 
+def test_a_name_that_is_spelled_otherwise_now(small: Path, tmp_path: Path) -> None:
+    git(small, "mv", "README", "readme.txt")
+    git(small, "commit", "-q", "-m", "longer")
+    with mounted_exfat(tmp_path) as mount:
+        dest = mount / "dest"
+        export(dest, dataset=small)
+        git(small, "mv", "readme.txt", "ReadMe.txt")
+        git(small, "commit", "-q", "-m", "otherwise")
+        before = (dest / "readme.txt").read_bytes()
+        assert of_files(export(dest, dataset=small))["ReadMe.txt"]["status"] == "notneeded"
+        records = export(dest, dataset=small, delete=True)
+        assert of_files(records)["ReadMe.txt"]["status"] == "notneeded"
+        assert not [r for r in records if r.get("deleted")]
+        assert (dest / "ReadMe.txt").read_bytes() == before
+
+
 # Ephemeral clones
 
 

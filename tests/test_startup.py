@@ -30,14 +30,18 @@ def command_line(*args: str) -> str:
     return f"sys.argv = ['datalad', *{args!r}]\nfrom datalad.cli.main import main\nsys.exit(main())"
 
 
-def test_help_imports_nothing_heavy() -> None:
-    imported = modules_after(command_line("bids-get", "--help-np"))
-    assert "datalad_bidsshare.bids_get" in imported
+COMMANDS = [(module, name) for module, _, name, _ in datalad_bidsshare.command_suite[1]]
+
+
+@pytest.mark.parametrize(("module", "name"), COMMANDS)
+def test_help_imports_nothing_heavy(module: str, name: str) -> None:
+    imported = modules_after(command_line(name, "--help-np"))
+    assert module in imported
     assert imported.isdisjoint(HEAVY)
     ours = {m for m in imported if m.startswith("datalad_bidsshare")}
     # the command and its parameters, and none of the rooms behind them
     assert ours == {
-        "datalad_bidsshare", "datalad_bidsshare.bids_get", "datalad_bidsshare.selection",
+        "datalad_bidsshare", module, "datalad_bidsshare.selection",
         "datalad_bidsshare.selection.params",
     }  # fmt: skip
 
@@ -57,6 +61,7 @@ def test_datalad_lists_the_suite() -> None:
     for _, _, name, _ in datalad_bidsshare.command_suite[1]:
         assert f"\n  {name}\n" in listed
     assert "Get the BIDS files that entities select" in listed
+    assert "Copy files of a dataset" in listed
 
 
 def test_selection_is_a_library_without_datalad() -> None:

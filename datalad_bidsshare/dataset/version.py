@@ -14,6 +14,11 @@ from datalad_bidsshare.dataset.remotes import read_remotes
 
 __all__ = ["Version", "has_staged_changes", "read_version"]
 
+# What git-annex says of the commits that it makes for adjusted branches
+_ADJUSTED = "git-annex adjusted branch"
+# The end of the year 9999
+_LATEST = 253_402_300_799
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -27,7 +32,7 @@ class Version:
         The nearest tag, and how far the commit is from it, or an abbreviated name: what
         `git describe --tags --always` says.
     time
-        When it was committed, in seconds since 1970 (UTC).
+        When it was committed, in seconds since 1970 (UTC). 0 where the commit does not tell.
     dataset_id
         DataLad's name for the dataset in all its clones, as this version has it. None for a
         repository that is no DataLad dataset.
@@ -65,7 +70,8 @@ def read_version(root: Path, commitish: str | None = None) -> Version:
     root
         Root of the dataset.
     commitish
-        A commit, tag or branch in any of git's spellings. None is what is checked out.
+        A commit, tag or branch in any of git's spellings. None is what is checked out; on an
+        adjusted branch of git-annex, the commit that this branch was made from.
 
     Raises
     ------
@@ -73,7 +79,11 @@ def read_version(root: Path, commitish: str | None = None) -> Version:
         When there is no such commit, or the dataset cannot be read.
     """
     commit = _resolve(root, commitish)
-    time = ["git", "show", "--no-patch", "--no-show-signature", "--format=%ct", commit]
+    time, parents, subject = _told_by(root, commit)
+    if commitish is None and subject == _ADJUSTED and _is_adjusted(root):
+        # Made here, for this clone alone; it holds what its parent does.
+        commit = parents
+        time, _, _ = _told_by(root, commit)
     # Else its length depends on how many objects a clone has, and on the user's configuration.
     describe = run(["git", "describe", "--tags", "--always", "--abbrev=10", commit], root)
     urls = {
@@ -84,10 +94,30 @@ def read_version(root: Path, commitish: str | None = None) -> Version:
     return Version(
         commit=commit,
         describe=decode(describe).strip(),
-        time=int(run(time, root)),
+        time=_time(time),
         dataset_id=_dataset_id(root, commit),
         urls=tuple(urls),
     )
+
+
+def _told_by(root: Path, commit: str) -> tuple[str, str, str]:
+    """Give a commit's time, its parents, and its first line."""
+    command = ["git", "show", "--no-patch", "--no-show-signature", "--format=%ct%n%P%n%s", commit]
+    time, parents, subject = decode(run(command, root)).split("\n")[:3]
+    return time, parents, subject
+
+
+def _time(said: str) -> int:
+    # A commit is anybody's input: it may tell no time, or one that no system can hold.
+    return min(int(said or 0), _LATEST)
+
+
+def _is_adjusted(root: Path) -> bool:
+    try:
+        return run(["git", "symbolic-ref", "HEAD"], root).startswith(b"refs/heads/adjusted/")
+    except DatasetError:
+        # no branch
+        return False
 
 
 def _resolve(root: Path, commitish: str | None) -> str:

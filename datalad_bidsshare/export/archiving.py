@@ -20,15 +20,18 @@ from datalad_bidsshare.export.archive import (
     Member,
     SourceCorrupt,
     UnfitName,
+    unfit_name,
 )
 from datalad_bidsshare.export.checksums import DEFAULT, checksum_of_key
 from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
+from datalad_bidsshare.export.destination import why_in_repository
 from datalad_bidsshare.export.explain import explain, missing_message
-from datalad_bidsshare.export.fetching import drop_tables, fetch_window, give_back
+from datalad_bidsshare.export.fetching import fetch_window, give_back
 from datalad_bidsshare.export.given import Given
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.ledger import Ledger, Written
 from datalad_bidsshare.export.parts import target_paths, unfit_names_of
+from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.progress import counted_bytes
 from datalad_bidsshare.export.receipt import write_receipt
 from datalad_bidsshare.export.recipes import Recipes
@@ -84,13 +87,22 @@ def _obstacle(request: ExportRequest) -> tuple[str, str] | None:
     dest, root = request.dest, Path(os.path.realpath(request.files.root))
     if root in dest.parents:
         return "error", "an archive inside the dataset would become part of it; write it elsewhere"
+    if (why := why_in_repository(dest, dest, dest.parents)) is not None:
+        return "error", why
     if dest.is_dir():
         return "error", "is a directory; give another name, or leave --archive out"
     if os.path.lexists(dest) and not request.force:
         if request.existing == "skip":
             return "notneeded", "exists; left as it is"
         return "error", "exists already; replace it with --force, or give another name"
+    if (why := unfit_name(request.archive or "", f"{_prefix(request)}/-")) is not None:
+        return "error", f"all files lie in a directory named as the archive is, and {why}"
     return None
+
+
+def _prefix(request: ExportRequest) -> str:
+    """Give the directory in the archive in which all files are."""
+    return request.dest.name[: -len(request.archive or "")]
 
 
 class _Archiving:
@@ -117,7 +129,16 @@ class _Archiving:
         """Do it."""
         request, recorder = self._request, self._recorder
         unfit = unfit_names_of(target_paths(self._parts))
-        survey = Survey(request, None, self._ledger, self._recipes.by_target, unfit, recorder, str)
+        survey = Survey(
+            request,
+            None,
+            self._ledger,
+            self._recipes.by_target,
+            unfit,
+            recorder,
+            str,
+            Planned(self._notes),
+        )
         items: list[Item] = []
         for part in self._parts:
             for found in survey.of(part):
@@ -143,19 +164,16 @@ class _Archiving:
         items.sort(key=lambda item: os.fsencode(item.target))
         times = self._given.times
         newest = max(times.values()) // 10**9
-        prefix = request.dest.name[: -len(request.archive or "")]
         nbytes = sum(item.info.bytesize or 0 for item in items)
         with (
             counted_bytes(len(items), nbytes) as progress,
-            ArchiveWriter(request.dest, newest, prefix, replace=request.force) as writer,
+            ArchiveWriter(request.dest, newest, _prefix(request), replace=request.force) as writer,
         ):
             for lot in self._lots(items):
                 yield from self._write(writer, lot, progress)
             self._add_notes(writer)
             writer.commit()
-        if request.drop_fetched:
-            drop_tables(self._parts)
-        keys = sorted({w.key for w in map(self._ledger.get, self._ledger.paths()) if w and w.key})
+        keys = sorted({written.key for _, written in self._ledger.items() if written.key})
         self._given.log(request, recorder.tally.files, keys)
         yield recorder.summary("")
 
@@ -249,7 +267,7 @@ class _Archiving:
             self._request,
             files=len(self._ledger),
             nbytes=self._recorder.tally.bytes["written"],
-            missing=self._recorder.tally.files["failed"],
+            missing=self._recorder.tally.files["failed"] + self._recorder.troubles,
             manifests=self._ledger.manifests,
             dated=False,
         )

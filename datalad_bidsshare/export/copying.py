@@ -154,8 +154,10 @@ class Pool:
                 self._distribute()
             elif not wait or self._idle():
                 return
-            elif self._distribute():
-                self._wait()
+            else:
+                self._distribute()
+                if not self._finished:
+                    self._wait()
 
     def sync(self) -> None:
         """Wait until what was written is on the disk.

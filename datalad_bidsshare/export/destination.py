@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from datalad_bidsshare.export.names import RECEIPT
 
-__all__ = ["nearest_directory", "why_not_there"]
+__all__ = ["nearest_directory", "why_in_repository", "why_not_there"]
 
 _ELSEWHERE = "Name a directory elsewhere"
 
@@ -94,9 +94,22 @@ def _why_repository(
                 f"{dest} is a dataset or a git repository itself: it holds {name}. Exports go to "
                 "plain directories. Name another one"
             )
+    return why_in_repository(dest, real, (path for path, _ in above))
+
+
+def why_in_repository(dest: Path, real: Path, above: Iterable[Path]) -> str | None:
+    """Tell whether a place lies in what git keeps for itself, and what to do then.
+
+    Parameters
+    ----------
+    dest, real
+        The place, as given and with links resolved.
+    above
+        The directories that it lies in, and itself if it is one.
+    """
     if any(component.lower() == ".git" for component in real.parts):
         return f"{dest} lies in the .git of a repository. {_ELSEWHERE}"
-    for path, _ in above:
+    for path in above:
         # Bare ones, as those in RIA stores are; and what .git leads to in subdatasets.
         if all(os.path.lexists(path / name) for name in ("HEAD", "objects", "refs")):
             return f"{dest} lies in the git repository {path}. {_ELSEWHERE}"

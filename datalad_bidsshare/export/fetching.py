@@ -107,7 +107,8 @@ def give_back(part: Part, fetched: Sequence[FileInfo]) -> None:
         return
     kept = []
     try:
-        with closing(drop(part.root, once)) as results:
+        # By key: of another commit, or of what is not saved, a name may mean other content.
+        with closing(drop(part.root, once, by_key=True)) as results:
             kept = [result for result in results if result.status not in ("ok", "notneeded")]
     except DatasetError as error:
         lgr.warning("What was fetched is kept: %s", error)

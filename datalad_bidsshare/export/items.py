@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from datalad_bidsshare.dataset.blobs import FileInfo
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["How", "Item", "Part", "Recipe", "Settled"]
 
 #: How the content of a file is had: git has it, the annex has it, it is read where another
-#: repository or a store has it, or it must be fetched.
-How = Literal["git", "present", "store", "fetch"]
+#: repository or a store has it, or it must be fetched; or it is absent and not needed, since its
+#: key tells enough of the file that stands at the destination.
+How = Literal["git", "present", "store", "fetch", "standing"]
 
 
 class Part:
@@ -126,7 +127,10 @@ class Item:
     recipe: Recipe | None = None
     standing: tuple[int, int] | None = None
     unlisted: bool = False
-    rechecked: bool = field(default=False)
+    #: Whether the file that stands there is what an export that did not end has made.
+    ours: bool = False
+    #: Whether that file is compared though an earlier export vouches for it.
+    rechecked: bool = False
     #: Bytes that had to be fetched for it.
     transferred: int = 0
 

@@ -158,22 +158,6 @@ class Ledger:
         """
         return ((path, self._understood(path, line)) for path, line in self._listed())
 
-    def nbytes(self) -> int:
-        """Give the sum of the sizes of all files in bytes. Reads the table once.
-
-        Raises
-        ------
-        LedgerError
-            When it cannot be read.
-        """
-        try:
-            return sum(
-                sum(map(int, lines.replace(b"\n", b"\t").split(b"\t")[1::_COLUMNS]))
-                for lines in merged(self._table, self._sorted_changes())
-            )
-        except (OSError, ValueError) as e:
-            raise _unreadable(self._directory / FILES, f"cannot be read ({e})") from e
-
     def _listed(self) -> Iterator[tuple[str, str]]:
         try:
             for lines in merged(self._table, self._sorted_changes()):

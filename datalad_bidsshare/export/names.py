@@ -14,6 +14,7 @@ __all__ = [
     "TEMPORARY",
     "Refusals",
     "collisions",
+    "folded",
     "is_internal",
     "unfit_names",
     "why_refused",
@@ -75,6 +76,11 @@ def is_internal(path: str) -> bool:
             if not position and name == RECEIPT:
                 return True
     return False
+
+
+def folded(path: str, *, case_insensitive: bool = True) -> str:
+    """Give what is the same for paths that are one where case or Unicode forms do not count."""
+    return _fold(path, case=case_insensitive)
 
 
 def _fold(name: str, *, case: bool = True) -> str:

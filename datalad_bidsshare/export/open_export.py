@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from datalad_bidsshare.dataset.space import parse_size
 from datalad_bidsshare.export.request import Existing, ExportRequest, Missing, Tables
+from datalad_bidsshare.export.sources import Elsewhere
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.selection.errors import SelectionError
 
-__all__ = ["open_destination", "open_export"]
+__all__ = ["default_workers", "open_destination", "open_export"]
 
 
 def open_export(
@@ -57,7 +59,8 @@ def open_export(
     if fmt is not None and (delete or checksum):
         raise SelectionError("an archive is written anew: --delete and --checksum are for copies")
     return ExportRequest(
-        files=files,
+        # What decides about the selection need not come into the clone, if it can be read.
+        files=replace(files, elsewhere=Elsewhere()),
         dest=place,
         missing=cast("Missing", _one_of("missing", missing, ("get", "error", "skip"))),
         existing=cast("Existing", _one_of("existing", existing, ("update", "skip", "error"))),
@@ -78,7 +81,7 @@ def open_destination(dest: Any, dataset: Any) -> Path:
     """Give the destination with all links on the way resolved."""
     from datalad.distribution.dataset import resolve_path
 
-    if not isinstance(dest, (str, os.PathLike)) or not os.fspath(dest):
+    if not isinstance(dest, (str, os.PathLike)) or not os.fspath(dest) or "\0" in str(dest):
         raise SelectionError(f"{dest!r} is no destination; give a directory")
     return Path(os.path.realpath(resolve_path(dest, dataset)))
 
@@ -102,7 +105,10 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
 
 
 def _read_window(window: int | str) -> int:
-    size = window if isinstance(window, int) else parse_size(str(window))
+    if isinstance(window, int) and not isinstance(window, bool):
+        size: int | None = window
+    else:
+        size = parse_size(str(window))
     if not size or size < 0:
         raise SelectionError(f"window={window!r} is not a size; give one such as '2 GB'")
     return size

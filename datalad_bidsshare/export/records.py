@@ -82,6 +82,8 @@ class ExportRecorder:
         self.tally = Tally()
         #: Problems that may hide files: what is not selected then is no reason to delete.
         self.troubles = 0
+        #: Subdatasets that a dry run does not look into: nobody knows what they hold.
+        self.hidden = 0
 
     def problem(self, found: Problem) -> dict[str, Any]:
         """Give the record of something that cannot be had."""
@@ -98,12 +100,16 @@ class ExportRecorder:
 
     def subdataset(self, found: Subdataset) -> dict[str, Any]:
         """Give the record of a subdataset that was or would be installed."""
-        self.troubles += found.status != "ok"
+        self.troubles += found.status == "impossible"
+        self.hidden += found.status == "planned"
         return self._plain.subdataset(found)
 
     def settled(self, found: Settled) -> dict[str, Any]:
         """Give the record of a file that nothing is done for."""
         what = "unchanged" if found.status == "notneeded" else "failed"
+        if found.status == "notneeded" and found.message:
+            # Nobody looked at what it is.
+            what = "left"
         self.tally.add(what, found.bytesize)
         return self._file(
             found.part,

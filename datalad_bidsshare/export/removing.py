@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from datalad_bidsshare.export.ledger import Ledger
 from datalad_bidsshare.export.made import MadeDirectories
+from datalad_bidsshare.export.names import folded
+from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.target import Target
 from datalad_bidsshare.export.timestamps import is_same_file
@@ -21,6 +23,7 @@ def remove_leftovers(
     target: Target,
     ledger: Ledger,
     made: MadeDirectories,
+    planned: Planned,
     recorder: ExportRecorder,
     wanted: Set[str],
     *,
@@ -34,8 +37,8 @@ def remove_leftovers(
 
     Parameters
     ----------
-    target, ledger, made
-        The destination, and what was written there.
+    target, ledger, made, planned
+        The destination, and what was written there, or was going to be.
     recorder
         Makes the records.
     wanted
@@ -46,18 +49,32 @@ def remove_leftovers(
         Delete also what was changed.
     """
     empty: set[str] = set()
-    for path in sorted(set(ledger.paths()) - wanted):
+    leftovers = [path for path in ledger.paths() if path not in wanted]
+    leftovers += [path for path in planned if path not in wanted and path not in ledger]
+    kept = _same_files(target, ledger, leftovers, wanted)
+    for path in leftovers:
+        if path in kept:
+            # What it was written as is known by another name now.
+            if not dry_run:
+                ledger.remove(path)
+            continue
         written = ledger.get(path)
         standing = target.standing(path)
-        if written is None or standing is None:
+        if standing is None:
             if not dry_run:
                 ledger.remove(path)
                 # A run that was killed may have deleted it, and not come to its directories.
                 empty.update(made.around(path))
             continue
-        is_ours = standing.kind == "file" and (
-            force or is_same_file(standing[:2], (written.size, written.mtime_ns))
-        )
+        if written is None:
+            # Not that of an export that did not end: then it is somebody else's.
+            if not planned.holds(path, standing[:2]):
+                continue
+            is_ours = standing.kind == "file"
+        else:
+            is_ours = standing.kind == "file" and (
+                force or is_same_file(standing[:2], (written.size, written.mtime_ns))
+            )
         if is_ours and dry_run:
             yield recorder.deleted(path, "ok", "would be deleted", standing.size)
             continue
@@ -72,6 +89,7 @@ def remove_leftovers(
             continue
         if removed:
             ledger.remove(path)
+            planned.forget(path)
             empty.update(made.around(path))
             yield recorder.deleted(path, "ok", "deleted", standing.size)
         else:
@@ -83,4 +101,17 @@ def remove_leftovers(
                 standing.size,
             )
     if empty:
-        made.forget(target.prune(empty))
+        target.prune(empty)
+        # Also those that a run removed which was killed before it could forget them.
+        made.forget([path for path in empty if target.standing(path) is None])
+
+
+def _same_files(
+    target: Target, ledger: Ledger, leftovers: Sequence[str], wanted: Set[str]
+) -> set[str]:
+    """Find names that are, at the destination, those of files that stay: another spelling."""
+    if not leftovers or not (target.case_insensitive or target.normalising):
+        return set()
+    case = target.case_insensitive
+    stay = {folded(path, case_insensitive=case) for path in wanted if path in ledger}
+    return {path for path in leftovers if folded(path, case_insensitive=case) in stay}

@@ -75,6 +75,11 @@ class ExportRequest:
         return self.partial or not self.files.is_everything
 
     @property
+    def replaces_foreign(self) -> bool:
+        """Whether what somebody else put at the destination may be replaced."""
+        return self.force and self.existing == "update"
+
+    @property
     def described(self) -> str:
         """The selection in words, in full, without a path of this machine: for who exports."""
         files = self.files

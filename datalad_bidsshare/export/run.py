@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.export.explain import foreign_message, missing_message
+from datalad_bidsshare.export.explain import missing_message
 from datalad_bidsshare.export.fetching import drop_tables, fetch_window, give_back, windows
+from datalad_bidsshare.export.foretelling import foretell
 from datalad_bidsshare.export.given import Given, describe_given, ledger_directory
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.ledger import FILES, Ledger, LedgerError
@@ -26,13 +27,13 @@ from datalad_bidsshare.export.parts import (
     target_paths,
     unfit_names_of,
 )
+from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.progress import counted_bytes
 from datalad_bidsshare.export.receipt import read_totals, write_receipt
 from datalad_bidsshare.export.recipes import Recipes
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.secret import Secret
-from datalad_bidsshare.export.standing_content import changed_content, is_complete
 from datalad_bidsshare.export.survey import Survey
 from datalad_bidsshare.export.target import Target, TargetBusy, TargetError
 from datalad_bidsshare.plan.outcome import Problem
@@ -103,7 +104,11 @@ def export(action: str, request: ExportRequest) -> Iterator[dict[str, Any]]:
                 from datalad_bidsshare.export.archiving import write_archive
 
                 records = write_archive(request, recorder, parts, given)
-            yield from filter(None, records)
+            try:
+                yield from filter(None, records)
+            finally:
+                if request.drop_fetched:
+                    drop_tables(parts)
     except (TargetBusy, TargetError, LedgerError) as error:
         yield recorder.problem(Problem(request.dest, "error", str(error), "destination"))
     except DatasetError as error:
@@ -155,9 +160,21 @@ class _Run:
         # What a run that was cut short wrote is in its journal, and in no receipt or log yet.
         self._resumed = target.unclean or not ledger.finished
         self._made = MadeDirectories(self._notes)
+        self._planned = Planned(notes)
+        #: What is left over of exports that did not end, beyond what this one holds.
+        self._unfinished: set[str] = set()
         # What this export deletes needs no rows any more.
-        left = tuple if request.delete else ledger.paths
+        left = tuple if request.delete else self._left
         self._recipes = Recipes(request, parts, given.versions, left)
+
+    def _left(self) -> Iterator[str]:
+        """Give what earlier exports left at the destination."""
+        yield from self._ledger.paths()
+        yield from filter(self._is_left_over, self._planned)
+
+    def _is_left_over(self, path: str) -> bool:
+        standing = self._target.standing(path)
+        return standing is not None and self._planned.holds(path, standing[:2])
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Do it."""
@@ -170,16 +187,18 @@ class _Run:
             unfit_names_of(target_paths(self._parts), self._target),
             recorder,
             Secret(request.files.root, keep=not request.files.dry_run).hide,
+            self._planned,
         )
         items: list[tuple[Part, list[Item]]] = []
+        held = 0
         for part in self._parts:
+            if request.files.dry_run:
+                yield from foretell(request, recorder, self._recipes, part, survey.of(part))
+                continue
             items.append((part, []))
-            held = 0
             for found in survey.of(part):
                 if isinstance(found, Settled):
                     yield recorder.settled(found)
-                elif request.files.dry_run:
-                    yield self._foretold(found)
                 else:
                     items[-1][1].append(found)
                     if isinstance(found.source, bytes):
@@ -200,29 +219,20 @@ class _Run:
             yield from self._write(items)
         finally:
             self._target.assure()
-            if len(self._ledger) or recorder.tally.files["deleted"]:
-                self._ledger.write()
-            self._made.write()
-        self._take_down(before)
+            try:
+                # First: what the ledger still lists, the next run deletes with its directories.
+                self._made.write()
+            finally:
+                # Also by what was found there, and is right.
+                renewed = not self._ledger.finished
+                if len(self._ledger) or recorder.tally.files["deleted"]:
+                    self._ledger.write()
+        self._unfinished = {
+            p for p in self._planned if p not in self._ledger and self._is_left_over(p)
+        }
+        self._planned.settle(self._unfinished)
+        self._take_down(before, renewed)
         yield self._summary()
-
-    def _foretold(self, item: Item) -> dict[str, Any]:
-        """Say what would come of a file."""
-        request = self._request
-        if item.how == "fetch" and request.missing != "get":
-            status = "error" if request.missing == "error" else "impossible"
-            return self._recorder.item(item, status, missing_message(item))
-        if item.unlisted:
-            if is_complete(request.dest, item, self._recipes):
-                return self._recorder.item(item, "notneeded")
-            if not (request.force and request.existing == "update"):
-                return self._recorder.item(item, "error", foreign_message(item))
-        size = None
-        if item.recipe is not None:
-            content = changed_content(item, self._recipes)
-            size = None if content is None else len(content)
-        message = "would be updated" if item.standing else "would be written"
-        return self._recorder.item(item, "ok", message, bytesize=size)
 
     def _turned_down(self, items: Sequence[Item]) -> Generator[dict[str, Any], None, bool]:
         """Report what keeps all of it from being written: missing content, or lack of room."""
@@ -255,7 +265,7 @@ class _Run:
         request, recorder = self._request, self._recorder
         if not request.delete:
             return
-        if recorder.troubles:
+        if recorder.troubles or recorder.hidden:
             lgr.warning("Nothing is deleted, because not all that was asked for could be found")
             return
         from datalad_bidsshare.export.removing import remove_leftovers
@@ -264,6 +274,7 @@ class _Run:
             self._target,
             self._ledger,
             self._made,
+            self._planned,
             recorder,
             set(target_paths(self._parts)),
             dry_run=request.files.dry_run,
@@ -283,8 +294,9 @@ class _Run:
         if not flat:
             return
         # Written down before they are made: killed meanwhile, the next run still knows them.
-        self._made.plan(request.dest, (item.target for item in flat))
         self._target.assure()
+        self._planned.announce(flat, self._given.times)
+        self._made.plan(request.dest, (item.target for item in flat))
         self._made.write()
         # Only now: most runs of a copy that is kept up to date write nothing.
         from datalad_bidsshare.export.writing import Writer
@@ -310,8 +322,6 @@ class _Run:
                 for lot in windows(lacking, request.window):
                     yield from self._write_window(writer, part, lot)
             yield from writer.finish()
-        if request.drop_fetched:
-            drop_tables(self._parts)
 
     def _write_window(
         self, writer: Writer, part: Part, lot: Sequence[Item]
@@ -331,27 +341,27 @@ class _Run:
             if self._request.drop_fetched:
                 give_back(part, fetched)
 
-    def _take_down(self, before: tuple[int, int] | None) -> None:
+    def _take_down(self, before: tuple[int, int] | None, renewed: bool) -> None:
         """Write the receipt, and note in the dataset what was given.
 
         Parameters
         ----------
         before
             How many files and bytes there were at the destination before; None if not known.
+        renewed
+            Whether other files are vouched for than before.
         """
         request, tally, ledger = self._request, self._recorder.tally, self._ledger
         done = tally.files
         keys: set[str] = set()
-        changed = done["written"] + done["updated"] + done["deleted"]
-        if before is None or changed:
+        if before is None or renewed:
             files = nbytes = 0
-            for written in map(ledger.get, ledger.paths()):
-                if written is not None:
-                    files, nbytes = files + 1, nbytes + written.size
-                    keys.add(written.key)
+            for _, written in ledger.items():
+                files, nbytes = files + 1, nbytes + written.size
+                keys.add(written.key)
         else:
             files, nbytes = before
-        if changed or self._resumed:
+        if renewed or self._resumed or done["written"] + done["updated"]:
             self._given.log(request, done, sorted(keys - {""}))
         if request.receipt:
             receipt = self._given.receipt(
@@ -366,8 +376,10 @@ class _Run:
     def _summary(self) -> dict[str, Any]:
         request = self._request
         more: dict[str, Any] = {}
+        if self._unfinished:
+            more["unfinished"] = len(self._unfinished)
         if request.files.dry_run:
-            more["free_bytes"] = _free(request.dest)
+            more["free_bytes"] = self._target.free()
         return self._recorder.summary("", **more)
 
 
@@ -384,11 +396,3 @@ def _tidy(notes: Path) -> None:
 def _growth(item: Item) -> int:
     """Give the bytes that the destination grows by."""
     return (item.info.bytesize or 0) - (item.standing[0] if item.standing else 0)
-
-
-def _free(dest: Path) -> int:
-    """Give the bytes that are free where a directory is, or will be."""
-    place = dest
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return shutil.disk_usage(place).free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.keys import LARGEST_POINTER, key_of_pointer
 from datalad_bidsshare.dataset.listing import encode
-from datalad_bidsshare.dataset.presence import Annex
+from datalad_bidsshare.dataset.presence import LARGEST_READ, Annex
 from datalad_bidsshare.dataset.stores import Store, stores
-from datalad_bidsshare.export.checksums import checksum_of_key
+from datalad_bidsshare.export.checksums import checksum_of_key, new_hasher
 from datalad_bidsshare.export.items import How
 
-__all__ = ["Sources"]
+__all__ = ["Elsewhere", "Sources"]
 
 
 class Sources:
@@ -80,3 +81,29 @@ class Sources:
         except (OSError, TooLarge):
             return False
         return content is not None and key_of_pointer(content) is None
+
+
+class Elsewhere:
+    """Reads small files from stores, for what decides about a selection."""
+
+    def __init__(self) -> None:
+        self._stores: dict[Path, Sequence[Store]] = {}
+
+    def __call__(self, root: Path, info: FileInfo) -> bytes | None:
+        """Give the content of an annexed file, if a store has it and its key vouches for it."""
+        checksum = checksum_of_key(info.key or "")
+        if checksum is None or (info.bytesize or 0) > LARGEST_READ:
+            return None
+        if root not in self._stores:
+            self._stores[root] = stores(root)
+        for store in self._stores[root]:
+            place = store.find(info.key or "")
+            if place is None:
+                continue
+            with contextlib.suppress(OSError, TooLarge):
+                content = read_beneath(store.objects, place, LARGEST_READ)
+                hasher = new_hasher(checksum.algorithm)
+                hasher.update(content or b"")
+                if content is not None and hasher.hexdigest() == checksum.digest:
+                    return content
+        return None

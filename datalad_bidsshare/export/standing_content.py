@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, open_beneath
-from datalad_bidsshare.dataset.blobs import read_blobs
-from datalad_bidsshare.dataset.presence import LARGEST_READ
 from datalad_bidsshare.export.checksums import DEFAULT, checksum_of_key, new_hasher
 from datalad_bidsshare.export.content import Damaged, read_object
 from datalad_bidsshare.export.items import Item
@@ -24,6 +22,10 @@ def is_complete(dest: Path, item: Item, recipes: Recipes) -> bool:
     checksum = checksum_of_key(item.info.key) if item.info.key else None
     if item.recipe is None and checksum is not None:
         return digest_of(dest, item.target, checksum.algorithm) == checksum.digest
+    if item.recipe is None and isinstance(item.source, tuple):
+        directory, place = item.source
+        expected = digest_of(Path(directory), place, DEFAULT)
+        return expected is not None and digest_of(dest, item.target, DEFAULT) == expected
     content = changed_content(item, recipes)
     if content is None:
         return False
@@ -35,20 +37,17 @@ def is_complete(dest: Path, item: Item, recipes: Recipes) -> bool:
 def changed_content(item: Item, recipes: Recipes) -> bytes | None:
     """Give the content that a file would be written with; None when it cannot be read now."""
     try:
-        if item.how == "git" and item.source is None:
-            content = next(iter(read_blobs(item.part.root, [item.info.oid], LARGEST_READ)))[1]
-        else:
-            content = read_object(item)
+        content = read_object(item)
         return None if content is None else recipes.apply(item, content)
     except (Damaged, TableError, TooLarge, OSError):
         return None
 
 
-def digest_of(dest: Path, target: str, algorithm: str) -> str | None:
-    """Read a file at the destination; None when there is none that can be read."""
+def digest_of(directory: Path, path: str, algorithm: str) -> str | None:
+    """Give the checksum of a file beneath a directory; None when none can be read."""
     hasher = new_hasher(algorithm)
     try:
-        with open(open_beneath(dest, target), "rb") as file:
+        with open(open_beneath(directory, path), "rb") as file:
             while block := file.read(1 << 20):
                 hasher.update(block)
     except OSError:

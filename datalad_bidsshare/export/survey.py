@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from datalad_bidsshare.dataset.blobs import FileInfo, describe_with_content, read_blobs
@@ -14,6 +14,7 @@ from datalad_bidsshare.export.checksums import checksum_of_key
 from datalad_bidsshare.export.items import Item, Part, Recipe, Settled
 from datalad_bidsshare.export.ledger import Ledger
 from datalad_bidsshare.export.names import is_internal
+from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.sources import Sources
@@ -66,6 +67,8 @@ class Survey:
     opaque
         Makes the source of a file that is changed on the way unknowable for who receives it: it
         is a hash of what is held back too.
+    planned
+        What exports that did not end were to make.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Survey:
         unfit: Mapping[str, str],
         recorder: ExportRecorder,
         opaque: Callable[[str], str],
+        planned: Planned,
     ) -> None:
         self._request = request
         self._target = target
@@ -85,6 +89,7 @@ class Survey:
         self._unfit = unfit
         self._recorder = recorder
         self._opaque = opaque
+        self._planned = planned
 
     def of(self, part: Part) -> Iterator[Settled | Item]:
         """Give what is to be done for the files of one dataset, in the order of their names.
@@ -169,7 +174,6 @@ class Survey:
         given = 0
         try:
             for one, (info, content) in zip(opened, told, strict=True):
-                given += 1
                 if info.kind == "symlink":
                     links.append((one, content or b""))
                 else:
@@ -177,43 +181,60 @@ class Survey:
                     if one.target in self._recipes:
                         source_id = self._opaque(source_id)
                     yield self._item(part, sources, one, info, content, source_id)
+                given += 1
         except DatasetError as error:
-            for one in opened[given:]:
-                yield Settled(part, one.path, one.target, "error", str(error), None, None)
+            yield from _not_told(part, opened[given:], error)
 
     def _through_links(
         self, part: Part, sources: Sources, links: list[tuple[_Open, bytes]]
     ) -> Iterator[Settled | Item]:
         """Follow links that lead to another tracked file, and no others."""
         index = part.choice.visit.index
-        texts = {one.path: content for one, content in links}
+        texts = _LinkTexts(part, {one.path: decode(content) for one, content in links})
         ends: list[tuple[_Open, str]] = []
-        others = _LinkTexts(part, texts)
-        for one, link in links:
+        # As many rounds as links lead to links.
+        while links:
+            waiting = []
+            for one, link in links:
+                try:
+                    ends.append((one, resolve_link(one.path, index, texts.read)))
+                except _UnreadLink:
+                    waiting.append((one, link))
+                except LinkError as error:
+                    text = link.decode("utf-8", "backslashreplace")
+                    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+                    yield Settled(
+                        part,
+                        one.path,
+                        one.target,
+                        "impossible",
+                        f"symbolic link to {text!r}, not followed: {error}. Only links to tracked "
+                        "files are followed; leave it out with --exclude",
+                        None,
+                        None,
+                    )
             try:
-                ends.append((one, resolve_link(one.path, index, others.read)))
-            except LinkError as error:
-                text = link.decode("utf-8", "backslashreplace")
-                text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-                yield Settled(
-                    part,
-                    one.path,
-                    one.target,
-                    "impossible",
-                    f"symbolic link to {text!r}, not followed: {error}. Only links to tracked "
-                    "files are followed; leave it out with --exclude",
-                    None,
-                    None,
-                )
+                texts.learn()
+            except DatasetError as error:
+                yield from _not_told(part, [one for one, _ in waiting], error)
+                break
+            links = waiting
         told = describe_with_content(part.root, index.entries(end for _, end in ends))
-        for (one, end), (info, content) in zip(ends, told, strict=True):
-            # What a link stands for changes with the file it leads to.
-            source_id = f"{one.entry.oid}>{info.mode} {info.oid}"
-            if is_internal(end):
-                message = f"symbolic link to {end}, which is not exported"
-                yield Settled(part, one.path, one.target, "impossible", message, None, None)
-                continue
-            yield self._item(part, sources, one, info, content, source_id)
+        given = 0
+        try:
+            for (one, end), (info, content) in zip(ends, told, strict=True):
+                # What a link stands for changes with the file it leads to.
+                source_id = f"{one.entry.oid}>{info.mode} {info.oid}"
+                if one.target in self._recipes:
+                    source_id = self._opaque(source_id)
+                if is_internal(end):
+                    message = f"symbolic link to {end}, which is not exported"
+                    yield Settled(part, one.path, one.target, "impossible", message, None, None)
+                else:
+                    yield self._item(part, sources, one, info, content, source_id)
+                given += 1
+        except DatasetError as error:
+            yield from _not_told(part, [one for one, _ in ends[given:]], error)
 
     def _item(
         self,
@@ -239,6 +260,7 @@ class Survey:
         item.standing = found
         if known is None or not is_same_file(found, (known.size, known.mtime_ns)):
             item.unlisted = True
+            item.ours = known is None and self._planned.holds(one.target, found)
         else:
             checksum = checksum_of_key(info.key) if info.key else None
             same = known.recipe == (item.recipe.digest if item.recipe else "") and (
@@ -263,7 +285,20 @@ class Survey:
             return self._settled(item, "notneeded", "exists; left as it is")
         if request.existing == "error" and not item.unlisted:
             return self._refused(item, "exists already")
+        if item.how == "fetch" and item.unlisted and self._key_suffices(item):
+            # A file without a name: nothing is read from there.
+            item.how, item.source = "standing", (part.name, "")
         return item
+
+    def _key_suffices(self, item: Item) -> bool:
+        """Tell whether a file that stands there will not be replaced, be it right or wrong."""
+        request = self._request
+        checksum = checksum_of_key(item.info.key) if item.info.key else None
+        if checksum is None or item.recipe is not None:
+            return False
+        if not (item.ours or (request.force and request.existing == "update")):
+            return True
+        return digest_of(request.dest, item.target, checksum.algorithm) == checksum.digest
 
     def _refused(self, item: Item, why: str) -> Settled:
         return self._settled(item, "error", f"{why} at the destination; it was left as it is")
@@ -276,21 +311,37 @@ class Survey:
         return Settled(item.part, item.path, item.target, status, message, size, item.info.key)
 
 
-class _LinkTexts:
-    """The targets of the tracked links of one dataset, read when the first other is asked for."""
+def _not_told(part: Part, files: Iterable[_Open], error: DatasetError) -> Iterator[Settled]:
+    """Settle files of which git could not tell what they are."""
+    for one in files:
+        yield Settled(part, one.path, one.target, "error", str(error), None, None)
 
-    def __init__(self, part: Part, known: Mapping[str, bytes]) -> None:
+
+class _UnreadLink(Exception):
+    """A link whose target is not known yet."""
+
+
+class _LinkTexts:
+    """The targets of the tracked links of one dataset that somebody asked for."""
+
+    def __init__(self, part: Part, known: dict[str, str]) -> None:
         self._part = part
-        self._texts = {path: decode(text) for path, text in known.items()}
-        self._complete = False
+        self._texts = known
+        self._asked: dict[str, None] = {}
 
     def read(self, path: str) -> str:
-        if path not in self._texts and not self._complete:
-            self._complete = True
-            index = self._part.choice.visit.index
-            links = [entry for entry in index.entries() if entry.mode == "120000"]
-            contents = read_blobs(self._part.root, (e.oid for e in links), LARGEST_POINTER)
-            for entry, (_, content) in zip(links, contents, strict=True):
-                # What is longer than any path leads nowhere.
-                self._texts[entry.path] = decode(content or b"")
-        return self._texts[path]
+        """Give the target of a link, or remember that it is asked for."""
+        text = self._texts.get(path)
+        if text is None:
+            self._asked[path] = None
+            raise _UnreadLink
+        return text
+
+    def learn(self) -> None:
+        """Read all that was asked for: one process."""
+        asked = list(self._part.choice.visit.index.entries(self._asked))
+        self._asked.clear()
+        contents = read_blobs(self._part.root, (e.oid for e in asked), LARGEST_POINTER)
+        for entry, (_, content) in zip(asked, contents, strict=True):
+            # What is longer than any path leads nowhere.
+            self._texts[entry.path] = decode(content or b"")

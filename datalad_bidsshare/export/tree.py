@@ -25,6 +25,9 @@ _SAME_NAMES = sys.getfilesystemencoding() == "utf-8"
 _IN_THE_WAY = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP))
 
 
+_MOST_OPEN = 64
+
+
 class Standing(NamedTuple):
     """What stands at a path.
 
@@ -100,6 +103,8 @@ class Tree:
     def __init__(self, root: Path, *, folds: bool = False) -> None:
         self.folds = folds
         self._listings: dict[str, Listing] = {}
+        #: Directories that are open, each in the one before.
+        self._way: list[tuple[str, Place]] = []
         self.ahead: Ahead | None = None
         """Knows some directories before they are read."""
         self.root: Place | None
@@ -110,6 +115,8 @@ class Tree:
 
     def close(self) -> None:
         """Let go of it."""
+        while self._way:
+            self._way.pop()[1].close()
         if self.root is not None:
             self.root.close()
             self.root = None
@@ -184,7 +191,7 @@ class Tree:
             if stands.kind != "directory":
                 return Listing({}, {}, "link" if stands.kind == "link" else "other")
         try:
-            place = self.root.beneath(directory)
+            return _read(self._opened(directory))
         except FileNotFoundError:
             return _NOTHING
         except OSError as e:
@@ -192,10 +199,24 @@ class Tree:
             if e.errno in _IN_THE_WAY:
                 return Listing({}, {}, "other" if e.errno == errno.ENOTDIR else "link")
             raise
-        try:
-            return _read(place)
-        finally:
-            place.close()
+
+    def _opened(self, directory: str) -> Place:
+        """Open a directory, from the one above it if that was the last, or lies on the way to it.
+
+        They stay open: in a tree that is walked through, each is opened once.
+        """
+        assert self.root is not None
+        while self._way and not f"{directory}/".startswith(f"{self._way[-1][0]}/"):
+            self._way.pop()[1].close()
+        if self._way and self._way[-1][0] == directory:
+            return self._way[-1][1]
+        above, place = self._way[-1] if self._way else ("", self.root)
+        inner = place.beneath(directory[len(above) :].lstrip("/"))
+        if len(self._way) >= _MOST_OPEN:
+            # Trees may be deeper than there may be open files.
+            self._way.pop(0)[1].close()
+        self._way.append((directory, inner))
+        return inner
 
     def _asked(self, directory: str, name: str) -> Standing | None:
         """Ask the system for a name that is not listed in this spelling."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from datalad_bidsshare.export.open_export import default_workers, open_destination
 from datalad_bidsshare.export.verify import VerifyError, verify
+from datalad_bidsshare.plan.open_request import read_jobs
 
 __all__ = ["verify_records"]
 
@@ -44,7 +45,7 @@ def verify_records(
     sizes: Counter[str] = Counter()
     failures = 0
     try:
-        for verdict in verify(place, jobs if isinstance(jobs, int) else default_workers()):
+        for verdict in verify(place, read_jobs(jobs) or default_workers()):
             files[verdict.status] += 1
             sizes[verdict.status] += verdict.size or 0
             record: dict[str, Any] = {

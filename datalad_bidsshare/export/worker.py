@@ -82,8 +82,8 @@ class Job(NamedTuple):
         Size and mtime_ns of the file at the final name, which may be replaced. None: nothing is
         there.
     unlisted
-        A file stands there that no manifest lists (and `standing` gives no leave to replace
-        it). When it holds what the source holds it is kept, otherwise it is 'foreign'.
+        A file stands there that no manifest lists. When it holds what the source holds it is
+        kept, otherwise it is 'foreign', unless it is the one that `standing` tells of.
     force
         Whatever regular file or link stands there may be replaced.
     verify
@@ -539,7 +539,7 @@ class Copier:
 
     def _give_name(self, job: Job, temporary: bytes, name: bytes) -> None:
         """Rename, unless something stands there that may not be replaced."""
-        nothing = job.standing is None or job.unlisted
+        nothing = job.standing is None
         if self._renames_exclusively and nothing and not job.force:
             assert _renameat2 is not None and self._fd is not None
             # Nothing can come in between, as it can between a look and a rename.
@@ -567,8 +567,7 @@ class Copier:
         if found is None:
             return
         if stat.S_ISREG(found.st_mode):
-            known = None if job.unlisted else job.standing
-            if job.force or (found.st_size, found.st_mtime_ns) == known:
+            if job.force or (found.st_size, found.st_mtime_ns) == job.standing:
                 return
             raise _Failed("foreign", 0, "target")
         if stat.S_ISLNK(found.st_mode):

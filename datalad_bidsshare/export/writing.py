@@ -91,8 +91,10 @@ class Writer:
             # held the destination open since before the first write: it hears of every error.
             for done in pool.done(wait=False):
                 self._made.add(done.created)
-                if done.status in ("ok", "kept"):
-                    self._take_down(self._items.pop(done.number), done)
+                # An interrupt may have come when it was just being dealt with.
+                item = self._items.pop(done.number, None)
+                if item is not None and done.status in ("ok", "kept"):
+                    self._take_down(item, done)
             self._checkpoint()
         finally:
             self._pool = None
@@ -168,9 +170,9 @@ class Writer:
                 checksum.digest if checksum else None,
                 item.is_executable,
                 mtime_ns,
-                item.standing if not item.unlisted else None,
+                item.standing if item.ours or not item.unlisted else None,
                 item.unlisted,
-                self._request.force and self._request.existing == "update",
+                self._request.replaces_foreign,
                 self._request.verify,
             )
         )

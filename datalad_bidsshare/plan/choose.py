@@ -44,7 +44,8 @@ class Choice:
     riding
         Paths of companions that were not, and why they are needed.
     fetched
-        What had to be fetched because the selection depends on it, by path.
+        What had to be fetched because the selection depends on it, by path. It may be neither
+        asked for nor riding: a table of which no row fulfils a condition.
     """
 
     visit: Visit
@@ -120,9 +121,9 @@ def choose(request: Request) -> Iterator[Choice | Subdataset | Problem]:
         yield from why_nothing(request, visits, explained=bool(unmet))
     elif unsearched := count_unsearched(request, visits):
         lgr.info("%d subdatasets could match and were not searched: add -r", unsearched)
-    _add_fetched(choices, reader)
+    _note_fetched(choices, reader)
     for choice in choices.values():
-        if len(choice):
+        if len(choice) or choice.fetched:
             yield choice
 
 
@@ -161,15 +162,9 @@ def _choose_in(
     yield from add_companions(request, tree, selected, reader, ride)
 
 
-def _add_fetched(choices: Mapping[Path, Choice], reader: ContentReader) -> None:
-    """Add what came because the selection depends on it: that is to be told."""
+def _note_fetched(choices: Mapping[Path, Choice], reader: ContentReader) -> None:
     came: dict[Path, dict[str, GetResult]] = {}
     for (root, path), result in reader.fetched.items():
         came.setdefault(root, {})[path] = result
     for root, results in came.items():
-        choice = choices[root]
-        choice.fetched = results
-        matched = set(choice.asked)
-        for path, result in results.items():
-            if result.status == "ok" and path not in matched:
-                choice.riding.setdefault(path, Reason("selection", None))
+        choices[root].fetched = results

@@ -14,7 +14,7 @@ from datalad_bidsshare.selection.params import read_selection
 if TYPE_CHECKING:
     from datalad_bidsshare.selection.companions import Level
 
-__all__ = ["open_request"]
+__all__ = ["open_request", "read_jobs"]
 
 
 def open_request(
@@ -83,7 +83,7 @@ def open_request(
         recursive=bool(recursive),
         recursion_limit=recursion_limit,
         dry_run=bool(dry_run),
-        jobs=_read_jobs(jobs),
+        jobs=read_jobs(jobs),
         remote=remote,
         commit=_read_commit(root, at),
     )
@@ -92,6 +92,10 @@ def open_request(
 def _read_commit(root: Path, at: str | None) -> str | None:
     if at is None:
         return None
+    if not isinstance(at, str):
+        raise SelectionError(f"at={at!r} is not the name of a commit; give a text")
+    if at.rpartition("/")[2] == "git-annex":
+        raise SelectionError(f"{at!r} is git-annex's own branch, and holds no files of the dataset")
     from datalad_bidsshare.dataset.version import read_version
 
     return read_version(root, at).commit
@@ -122,7 +126,14 @@ def _inside(root: Path, path: Path) -> Path | None:
     return None
 
 
-def _read_jobs(jobs: int | str | None) -> int | None:
+def read_jobs(jobs: int | str | None) -> int | None:
+    """Say how many are to be done at a time; None where nobody said.
+
+    Raises
+    ------
+    SelectionError
+        If that cannot be meant.
+    """
     if jobs is None or jobs == "auto":
         return None
     if isinstance(jobs, int) and jobs > 0:

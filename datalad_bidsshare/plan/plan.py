@@ -9,7 +9,7 @@ from datalad_bidsshare.dataset.blobs import describe
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.presence import present
 from datalad_bidsshare.plan.choose import Choice, choose
-from datalad_bidsshare.plan.outcome import DatasetPlan, Outcome, PlannedFile, Problem
+from datalad_bidsshare.plan.outcome import DatasetPlan, Outcome, PlannedFile, Problem, Reason
 from datalad_bidsshare.plan.request import Request
 
 __all__ = ["make_plan"]
@@ -45,7 +45,14 @@ def make_plan(request: Request) -> Iterator[Outcome]:
 def _describe(choice: Choice) -> Iterator[DatasetPlan | Problem]:
     """Look at the chosen files, two or three processes a dataset."""
     visit = choice.visit
+    matched = set(choice.asked) if choice.fetched else set()
+    for path, result in choice.fetched.items():
+        if result.status == "ok" and path not in matched:
+            # It came because the selection depends on it: that is to be told.
+            choice.riding.setdefault(path, Reason("selection", None))
     ordered = [*sorted(choice.asked), *sorted(choice.riding)]
+    if not ordered:
+        return
     try:
         infos = list(describe(visit.root, visit.index.entries(ordered)))
         here = present(visit.root, infos)

@@ -43,6 +43,8 @@ class ContentReader:
         current = visit.commit is None
         contents = read_content(visit.root, infos, work_tree=current)
         for info, (path, content) in zip(infos, contents, strict=True):
+            if content is None and info.kind == "annex" and self._request.elsewhere is not None:
+                content = self._request.elsewhere(visit.root, info)
             if content is None and info.kind == "annex":
                 missing.append(info)
             else:

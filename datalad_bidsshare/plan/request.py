@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from datalad_bidsshare.selection.filters import Selection
 
 if TYPE_CHECKING:
+    from datalad_bidsshare.dataset.blobs import FileInfo
     from datalad_bidsshare.selection.companions import Level
     from datalad_bidsshare.selection.conditions import Where
 
@@ -46,6 +48,9 @@ class Request:
     commit
         Name of the commit whose files are meant, in full; None for what the
         index holds, which is what is checked out.
+    elsewhere
+        Reads a small file of a dataset (its root, the file) from another place than its annex;
+        gives None where there is none. Asked before a table or the like is fetched.
     """
 
     root: Path
@@ -60,6 +65,7 @@ class Request:
     jobs: int | None = None
     remote: str | None = None
     commit: str | None = None
+    elsewhere: Callable[[Path, FileInfo], bytes | None] | None = None
 
     @property
     def is_void(self) -> bool:

@@ -48,9 +48,13 @@ def render_export_record(res: dict[str, Any]) -> None:
         # The problem of all of them has a record of its own.
         return
     if res.get("failure", 0) <= _MOST_FAILURES:
-        path = str(res.get("path", ""))
-        # A terminal would obey what some names hold.
-        generic_result_renderer(res if path.isprintable() else {**res, "path": ascii(path)})
+        # A terminal would obey what some names hold, and cannot show others.
+        odd = {
+            name: ascii(value)
+            for name in ("path", "message")
+            if not str(value := res.get(name) or "").replace("\n", "").isprintable()
+        }
+        generic_result_renderer({**res, **odd})
 
 
 def export_summary_lines(res: Mapping[str, Any]) -> list[str]:
@@ -77,6 +81,7 @@ def export_summary_lines(res: Mapping[str, Any]) -> list[str]:
             ("written", f"{would}written"),
             ("updated", f"{would}updated"),
             ("unchanged", "unchanged"),
+            ("left", "left as they are"),
             ("deleted", f"{would}deleted"),
         )
         if files.get(what)
@@ -92,6 +97,11 @@ def export_summary_lines(res: Mapping[str, Any]) -> list[str]:
         parts.append(f"{res['problems']:,} problem{'s' * (res['problems'] != 1)} (see above)")
     if res.get("message"):
         parts.append(str(res["message"]))
+    if res.get("unfinished"):
+        parts.append(
+            f"{res['unfinished']:,} more of an export that did not end are there "
+            "(--delete removes them)"
+        )
     if not parts:
         parts.append("nothing to do")
     if "free_bytes" in res:

@@ -8,7 +8,7 @@ import pytest
 
 from datalad_bidsshare.dataset.errors import DatasetError, NotADatasetError
 from datalad_bidsshare.dataset.version import read_version
-from tests.dataset.builders import git
+from tests.dataset.builders import annex_repo, git
 from tests.dataset.conftest import Ria
 from tests.process_log import ProcessLog
 
@@ -103,6 +103,34 @@ def test_datalad_agrees(ria: Ria) -> None:
     from datalad.distribution.dataset import Dataset
 
     assert read_version(ria.source).dataset_id == Dataset(ria.source).id
+
+
+def test_an_adjusted_branch_is_of_what_it_was_made_from(tmp_path: Path) -> None:
+    root = annex_repo(tmp_path / "ds", {"a.nii": b"a"}, {"b": b"b"})
+    version = read_version(root)
+    git(root, "annex", "adjust", "-q", "--unlock")
+    assert commit_of(root, "HEAD") != version.commit
+    assert read_version(root) == version
+    # what somebody committed there is not, as long as git-annex has not put it in order
+    (root / "b").write_text("new")
+    git(root, "commit", "-q", "-a", "-m", "mine")
+    assert read_version(root).commit == commit_of(root, "HEAD")
+    # nor is a commit that only says so
+    git(root, "checkout", "-q", "-b", "other")
+    git(root, "commit", "-q", "--allow-empty", "-m", "git-annex adjusted branch")
+    assert read_version(root).commit == commit_of(root, "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("said", "time"),
+    [(b"", 0), (b" 5 +0000", 5), (b" 99999999999999999999 +0000", 253_402_300_799)],
+)
+def test_any_time_of_a_commit(repo: Path, said: bytes, time: int) -> None:
+    tree = git(repo, "write-tree").strip().encode()
+    text = b"tree %b\nauthor a <a>%b\ncommitter a <a>%b\n\nx\n" % (tree, said, said)
+    options = ["-t", "commit", "--literally", "-w", "--stdin"]
+    commit = git(repo, "hash-object", *options, text=text).strip()
+    assert read_version(repo, commit).time == time
 
 
 def test_urls_of_remotes(repo: Path) -> None:

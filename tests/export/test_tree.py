@@ -333,3 +333,24 @@ def test_descriptors_are_not_lost(dest: Path) -> None:
     tree.close()
     tree.close()
     assert count() == before
+
+
+@needs_posix
+def test_a_tree_deeper_than_there_may_be_open_files(tmp_path: Path) -> None:
+    import resource
+
+    path = "/".join("d" * 400)
+    (tmp_path / path).mkdir(parents=True)
+    (tmp_path / path / "file").write_bytes(b"123")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (250, before[1]))
+    tree = Tree(tmp_path)
+    try:
+        found = tree.standing(f"{path}/file")
+        assert found is not None
+        assert found.size == 3
+        assert tree.standing(f"{path[:-2]}/none") is None
+        assert tree.standing("d/none") is None
+    finally:
+        tree.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -439,11 +439,14 @@ def test_a_complete_file_that_no_manifest_lists_is_kept(
     # What differs in the last byte only is not complete.
     for theirs in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], content + b"x"):
         standing = put(dest / "a", theirs)
-        # Its size and time are no leave to replace it.
-        for known_as in (None, standing):
+        # Nor is it replaced, unless it is the very file that may be.
+        for known_as in (None, (standing[0], standing[1] + 1), (standing[0] + 1, standing[1])):
             done = copier.copy(asked._replace(standing=known_as))
             assert failed(done) == ("foreign", "", "target")
         assert tree(dest) == {"a": theirs}
+        assert copier.copy(asked._replace(standing=standing)).status == "ok"
+        assert tree(dest) == {"a": content}
+    put(dest / "a", b"theirs")
     assert copier.copy(asked._replace(force=True)).status == "ok"
     assert tree(dest) == {"a": content}
 
