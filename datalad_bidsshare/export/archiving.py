@@ -29,6 +29,7 @@ from datalad_bidsshare.export.explain import explain, missing_message
 from datalad_bidsshare.export.fetching import fetch_window, give_back
 from datalad_bidsshare.export.given import Given
 from datalad_bidsshare.export.items import Item, Part, Settled
+from datalad_bidsshare.export.jobs import Done
 from datalad_bidsshare.export.ledger import Ledger, Written
 from datalad_bidsshare.export.parts import target_paths, unfit_names_of
 from datalad_bidsshare.export.planned import Planned
@@ -39,7 +40,6 @@ from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.survey import Survey
 from datalad_bidsshare.export.tables import TableError
-from datalad_bidsshare.export.worker import Done
 from datalad_bidsshare.plan.outcome import Problem
 
 __all__ = ["write_archive"]

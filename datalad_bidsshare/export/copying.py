@@ -1,6 +1,6 @@
 """Processes that copy, fed with jobs: several at a time, so that hashing uses more than one core.
 
-What a process does with a job is in `export.worker`.
+What a process does with a job is in `export.copier`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+from datalad_bidsshare.export.copier import RELATIVE, TEMPORARY, Copier
 from datalad_bidsshare.export.frames import read_frame, write_frame
+from datalad_bidsshare.export.jobs import Done, Job
 from datalad_bidsshare.export.syncing import sync_file_system
-from datalad_bidsshare.export.worker import (
-    RELATIVE,
-    TEMPORARY,
-    Copier,
-    Done,
-    Job,
-)
 
 __all__ = ["Pool"]
 

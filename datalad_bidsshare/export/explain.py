@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from datalad_bidsshare.export.items import Item
 
 if TYPE_CHECKING:
-    from datalad_bidsshare.export.worker import Done
+    from datalad_bidsshare.export.jobs import Done
 
 __all__ = ["explain", "foreign_message", "missing_message"]
 

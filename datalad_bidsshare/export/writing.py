@@ -14,13 +14,13 @@ from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
 from datalad_bidsshare.export.copying import Pool
 from datalad_bidsshare.export.explain import explain
 from datalad_bidsshare.export.items import Item, Part
+from datalad_bidsshare.export.jobs import Done, Job
 from datalad_bidsshare.export.ledger import Ledger, Written
 from datalad_bidsshare.export.made import MadeDirectories
 from datalad_bidsshare.export.recipes import Recipes
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.tables import TableError
-from datalad_bidsshare.export.worker import Done, Job
 
 __all__ = ["Writer"]
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.export import copying
+from datalad_bidsshare.export.copier import RELATIVE
 from datalad_bidsshare.export.copying import Pool
-from datalad_bidsshare.export.worker import RELATIVE, Done, Job
+from datalad_bidsshare.export.jobs import Done, Job
 from tests.dataset.builders import HOSTILE_NAMES, PATIENCE, wait_for
 from tests.platforms import needs_posix
 
@@ -345,7 +346,7 @@ _SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 from datalad_bidsshare.export.copying import Pool
-from datalad_bidsshare.export.worker import Job
+from datalad_bidsshare.export.jobs import Job
 
 dest, source = map(Path, sys.argv[1:3])
 

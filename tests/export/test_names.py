@@ -121,9 +121,9 @@ def test_the_short_way_and_the_long_way_agree(component: str, inside: bool) -> N
 
 
 def test_temporary_names_are_those_of_the_copying_process() -> None:
-    from datalad_bidsshare.export import worker
+    from datalad_bidsshare.export import copier
 
-    assert worker.TEMPORARY == names.TEMPORARY
+    assert copier.TEMPORARY == names.TEMPORARY
 
 
 def test_collisions_of_case_and_normal_forms() -> None:

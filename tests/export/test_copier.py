@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.export import worker
+from datalad_bidsshare.export import copier as module
 from datalad_bidsshare.export.checksums import new_hasher
-from datalad_bidsshare.export.worker import Copier, Done, Job, Stopped
+from datalad_bidsshare.export.copier import Copier, Stopped
+from datalad_bidsshare.export.jobs import Done, Job
 from tests.dataset.builders import HOSTILE_NAMES, PATIENCE
 from tests.platforms import needs_posix, needs_symlinks
 
 MTIME = 1_600_000_000_123_456_789
-BIG = worker._WHOLE + worker._BLOCK + 1
+BIG = module._WHOLE + module._BLOCK + 1
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 WAYS = ["exclusive", "looking", "paths"]
 
@@ -78,12 +79,12 @@ def copier(
     """Copy in each of the ways that there are: by what system and file system can do."""
     destination: int | str = str(dest)
     if request.param == "paths":
-        monkeypatch.setattr(worker, "RELATIVE", False)
-    elif not worker.RELATIVE:
+        monkeypatch.setattr(module, "RELATIVE", False)
+    elif not module.RELATIVE:
         pytest.skip("this system cannot open relative to a directory")
     else:
         destination = os.open(dest, os.O_RDONLY)
-    copier = Copier(destination, worker.TEMPORARY + "x-", written)
+    copier = Copier(destination, module.TEMPORARY + "x-", written)
     if request.param == "exclusive" and not copier._renames_exclusively:
         pytest.skip("this system cannot rename without replacing")
     if request.param == "looking":
@@ -159,7 +160,7 @@ def test_a_file_is_written_with_its_digest_and_time(
 @pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize(
     "size",
-    [0, 1, worker._WHOLE - 1, worker._WHOLE, worker._WHOLE + 1, 8 * worker._BLOCK, 3_000_000],
+    [0, 1, module._WHOLE - 1, module._WHOLE, module._WHOLE + 1, 8 * module._BLOCK, 3_000_000],
 )
 def test_any_size(copier: Copier, dest: Path, source: Path, size: int, verify: bool) -> None:
     content = os.urandom(size)
@@ -209,7 +210,7 @@ def test_directories_are_told_once(copier: Copier) -> None:
 def test_hostile_names(copier: Copier, dest: Path, source: Path) -> None:
     longest = b"n" * 255
     names = [longest, *HOSTILE_NAMES] if os.name == "posix" else HOSTILE_NAMES
-    if not worker.RELATIVE:
+    if not module.RELATIVE:
         # They mean something else where paths are all there is.
         names = [n for n in names if b"\\" not in n and b":" not in n]
     for number, raw in enumerate(names):
@@ -258,7 +259,7 @@ def test_what_is_no_regular_file(copier: Copier, dest: Path, source: Path, tmp_p
         "d": ("error", "EISDIR"),
         "fifo": ("error", "ENXIO"),
     }
-    if not worker.RELATIVE:
+    if not module.RELATIVE:
         pytest.skip("what is told is tested with open_beneath")
     for path, (status, number) in expected.items():
         assert failed(copier.copy(job("a", (source, path)))) == (status, number, "source"), path
@@ -272,7 +273,7 @@ def test_what_is_no_regular_file(copier: Copier, dest: Path, source: Path, tmp_p
 def test_a_source_that_becomes_shorter_meanwhile(
     copier: Copier, dest: Path, source: Path, written: Written, known: bool, verify: bool
 ) -> None:
-    size = 4 * worker._PIECE
+    size = 4 * module._PIECE
     _sparse(source / "o", size)
     _without_clones(copier)
     written.then = lambda: os.truncate(source / "o", size // 2)
@@ -286,7 +287,7 @@ def test_a_source_that_becomes_shorter_meanwhile(
 def test_a_source_that_changes_meanwhile(
     copier: Copier, dest: Path, source: Path, written: Written, change: str
 ) -> None:
-    size = 4 * worker._BLOCK + worker._WHOLE
+    size = 4 * module._BLOCK + module._WHOLE
     (source / "o").write_bytes(b"x" * size)
 
     def happen() -> None:
@@ -331,7 +332,7 @@ def test_a_link_in_the_place_of_the_source_is_never_read(
     finally:
         stop.set()
         swapping.join()
-    if worker.RELATIVE:
+    if module.RELATIVE:
         assert statuses == {"ok", "error"}
         assert {p.read_bytes() for p in dest.iterdir()} == {b"f" * 100}
 
@@ -503,7 +504,7 @@ def test_an_algorithm_that_there_is_not(copier: Copier) -> None:
     assert failed(copier.copy(job("a", b"", algorithm="skein"))) == ("error", "EINVAL", "target")
 
 
-@pytest.mark.skipif(worker._renameat2 is None, reason="needs to exchange a file and a link")
+@pytest.mark.skipif(module._renameat2 is None, reason="needs to exchange a file and a link")
 def test_a_directory_swapped_for_a_link_all_the_time(
     dest: Path, tmp_path: Path, written: Written
 ) -> None:
@@ -515,11 +516,11 @@ def test_a_directory_swapped_for_a_link_all_the_time(
     fd = os.open(dest, os.O_RDONLY)
 
     def swap() -> None:
-        assert worker._renameat2 is not None
+        assert module._renameat2 is not None
         while not stop.is_set():
-            assert worker._renameat2(fd, b"d", fd, b"link", 2) == 0  # RENAME_EXCHANGE
+            assert module._renameat2(fd, b"d", fd, b"link", 2) == 0  # RENAME_EXCHANGE
 
-    copier = Copier(fd, worker.TEMPORARY, written)
+    copier = Copier(fd, module.TEMPORARY, written)
     swapping = threading.Thread(target=swap)
     swapping.start()
     refused = 0
@@ -559,7 +560,7 @@ def _without_clones(copier: Copier) -> None:
 def test_it_stops_in_the_middle_of_a_file(
     copier: Copier, dest: Path, source: Path, written: Written
 ) -> None:
-    _sparse(source / "o", 64 * worker._BLOCK)
+    _sparse(source / "o", 64 * module._BLOCK)
 
     def stop() -> None:
         copier.stopping = True
@@ -579,7 +580,8 @@ def test_it_stops_in_the_middle_of_a_file(
 
 _SCRIPT = """
 import errno, os, sys
-from datalad_bidsshare.export.worker import Copier, Job
+from datalad_bidsshare.export.copier import Copier
+from datalad_bidsshare.export.jobs import Job
 dest, source = sys.argv[1:3]
 copier = Copier(os.open(dest, os.O_RDONLY), ".bidsshare-tmp-", lambda _: None)
 def copy(path, source, **changes):
@@ -601,7 +603,7 @@ def script(text: str, dest: Path, source: Path, *launcher: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(not worker.RELATIVE, reason="needs modes of files")
+@pytest.mark.skipif(not module.RELATIVE, reason="needs modes of files")
 def test_what_may_not_be_read_or_written(dest: Path, source: Path) -> None:
     for name in ("open", "closed"):
         (source / name).write_bytes(b"x" * BIG)
@@ -748,7 +750,7 @@ def test_it_starts_with_the_standard_library_alone() -> None:
         "import sys; sys.path.append(sys.argv[1]); import datalad_bidsshare.export.worker; "
         "print(*sorted(m for m in sys.modules if m.startswith('datalad')))"
     )
-    package = Path(worker.__file__).parents[2]
+    package = Path(module.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(package)],
         capture_output=True, text=True, check=True,
@@ -759,6 +761,8 @@ def test_it_starts_with_the_standard_library_alone() -> None:
         "datalad_bidsshare.dataset.beneath",
         "datalad_bidsshare.export",
         "datalad_bidsshare.export.checksums",
+        "datalad_bidsshare.export.copier",
         "datalad_bidsshare.export.frames",
+        "datalad_bidsshare.export.jobs",
         "datalad_bidsshare.export.worker",
     ]
