@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from datalad_bidsshare.selection.errors import SelectionError
-from tests.dataset.builders import git, objects_of
+from tests.dataset.builders import PATIENCE, annex_repo, git, objects_of
 from tests.exports import content_of, export, failures, outcomes, source_state, summary
 from tests.platforms import needs_posix
 from tests.process_log import ProcessLog
@@ -245,3 +245,23 @@ def test_a_name_that_no_member_can_have(root: Path, tmp_path: Path) -> None:
         assert "backslash" in records[0]["message"]
     assert not dest.exists()
     assert not failures(export(tmp_path / "a\\b.tar", archive=True, **ANAT))
+
+
+@needs_posix
+def test_one_that_cannot_be_completed(tmp_path: Path) -> None:
+    """What was on its way into it is not said to have been exported."""
+    root = annex_repo(
+        tmp_path / "ds", {"a.nii": b"a" * 1000, "b.nii": os.urandom(3_000_000)}, {"c.json": b"{}"}
+    )
+    dest = tmp_path / "out.tar"
+    # POSIX counts the largest file in blocks of 512 bytes, bash in twice as much.
+    command = 'ulimit -f 1000 && exec datalad -f json export-plain -d "$1" --archive "$2"'
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", str(root), str(dest)],
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert outcomes(records) == dict.fromkeys(("a.nii", "b.nii", "c.json"), "impossible")
+    assert any("File too large" in r.get("message", "") for r in records)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ds"]

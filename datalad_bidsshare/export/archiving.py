@@ -80,6 +80,7 @@ def write_archive(
             yield from archiving.records()
         except ArchiveError as error:
             yield recorder.problem(Problem(request.dest, "error", str(error), "destination"))
+            yield from archiving.given_up()
 
 
 def _obstacle(request: ExportRequest) -> tuple[str, str] | None:
@@ -124,6 +125,16 @@ class _Archiving:
         self._ledger = ledger
         self._notes = notes
         self._recipes = Recipes(request, parts, given.versions)
+        #: What goes into the archive, and has no record yet: whether it is in one shows at the end.
+        self._pending: dict[int, Item] = {}
+        self._sizes: dict[int, int] = {}
+
+    def given_up(self) -> Iterator[dict[str, Any]]:
+        """Give the records of what would be in the archive, had it been completed."""
+        why = "not exported: the archive could not be completed"
+        for item in self._pending.values():
+            yield self._recorder.item(item, "impossible", why, problem="destination")
+        yield self._recorder.summary("nothing was written")
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Do it."""
@@ -164,6 +175,7 @@ class _Archiving:
         items.sort(key=lambda item: os.fsencode(item.target))
         times = self._given.times
         newest = max(times.values()) // 10**9
+        self._pending = {id(item): item for item in items}
         nbytes = sum(item.info.bytesize or 0 for item in items)
         with (
             counted_bytes(len(items), nbytes) as progress,
@@ -173,6 +185,8 @@ class _Archiving:
                 yield from self._write(writer, lot, progress)
             self._add_notes(writer)
             writer.commit()
+        for number, item in self._pending.items():
+            yield recorder.item(item, "ok", bytesize=self._sizes[number])
         keys = sorted({written.key for _, written in self._ledger.items() if written.key})
         self._given.log(request, recorder.tally.files, keys)
         yield recorder.summary("")
@@ -213,9 +227,14 @@ class _Archiving:
                         else:
                             yield one
                 failed = {id(item) for item in lacking} - come
+                for number in failed:
+                    del self._pending[number]
             for item in with_blobs(part, lot, self._notes):
                 if id(item) not in failed:
-                    yield self._add(writer, item, progress)
+                    failure = self._add(writer, item, progress)
+                    if failure is not None:
+                        del self._pending[id(item)]
+                        yield failure
                     if item.how == "git":
                         item.source = None
         except DatasetError as error:
@@ -227,7 +246,8 @@ class _Archiving:
 
     def _add(
         self, writer: ArchiveWriter, item: Item, progress: Callable[[int], None]
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
+        """Add a file, and give the record of what kept it out."""
         checksum = checksum_of_key(item.info.key) if item.info.key else None
         size, source = item.info.bytesize, item.source
         try:
@@ -252,7 +272,8 @@ class _Archiving:
             return self._failed(item, "error", error.errno or errno.EIO)
         key = item.info.key or "" if checksum else ""
         self._ledger.put(item.target, Written(size, 0, item.source_id, algorithm, digest, key))
-        return self._recorder.item(item, "ok", bytesize=size)
+        self._sizes[id(item)] = size
+        return None
 
     def _failed(self, item: Item, status: str, number: int = 0) -> dict[str, Any]:
         done = Done(0, status, 0, 0, "", number, "source", ())
@@ -266,7 +287,7 @@ class _Archiving:
         receipt = self._given.receipt(
             self._request,
             files=len(self._ledger),
-            nbytes=self._recorder.tally.bytes["written"],
+            nbytes=sum(self._sizes.values()),
             missing=self._recorder.tally.files["failed"] + self._recorder.troubles,
             manifests=self._ledger.manifests,
             dated=False,
