@@ -693,3 +693,13 @@ def test_the_source_is_not_changed_by_any_of_it(root: Path, dest: Path) -> None:
     export(dest, subject="01", checksum=True, force=True)
     export(dest, subject="02", no_receipt=True)
     assert source_state(root) == before
+
+
+def test_a_mistake_does_not_cost_the_receipt(root: Path, dest: Path) -> None:
+    export(dest, **ANAT)
+    before = content_of(dest, all_of_it=True)
+    assert ".bidsshare/files.tsv" in before
+    assert failures(export(dest, subject="nobody", no_receipt=True))
+    assert content_of(dest, all_of_it=True) == before
+    assert not failures(export(dest, no_receipt=True, force=True, **ANAT))
+    assert not (dest / ".bidsshare").exists()

@@ -131,6 +131,8 @@ def _open_notes(request: ExportRequest, target: Target) -> tuple[Path, Ledger]:
         if target.unclean:
             target.remove_stale()
             _tidy(place)
+    # Until it is: a mistake in the selection must not cost what earlier exports noted.
+    target.done = False
     ledger = Ledger.read(place)
     if len(ledger) >= _MANY and not request.checksum:
         target.read_ahead(place / FILES)
@@ -232,6 +234,7 @@ class _Run:
         }
         self._planned.settle(self._unfinished)
         self._take_down(before, renewed)
+        self._target.done = True
         yield self._summary()
 
     def _turned_down(self, items: Sequence[Item]) -> Generator[dict[str, Any], None, bool]:

@@ -55,6 +55,8 @@ class Target:
         self._lock: Lock | None = None
         self._open_tree: Tree | None = None
         self._ahead: ReadAhead | None = None
+        self.done = True
+        """Whether all was written that was to be: else what earlier exports noted stays."""
         self.unclean = False
         """Whether the export before did not end properly: see `remove_stale`."""
 
@@ -214,7 +216,7 @@ class Target:
             self._open_tree = None
         if self._own is not None:
             if self._lock is not None:
-                if clean and not self._receipt:
+                if clean and self.done and not self._receipt:
                     self._remove_own_files(self._own)
                 self._lock.release(clean=clean)
                 self._lock = None
