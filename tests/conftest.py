@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from tests.dataset.conftest import Ria, _quiet_git, ria, slow_remote
 from tests.process_log import process_log
 from tests.raw_dataset import _fresh_raw_clone, raw, raw_clone
 from tests.superdatasets import copy_of, make_study
+
+# What a shell starts in the background ignores interrupts, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = [
     "Ria",
