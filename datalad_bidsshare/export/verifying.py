@@ -65,6 +65,12 @@ def verify_records(
             yield record
     except VerifyError as error:
         message = str(error)
+        if place.is_file():
+            message += ". An archive is unpacked first; then give the directory that was in it"
+        elif not place.is_dir():
+            message += ". Give the directory that an export was written to"
+        # No dataset has to do with it: the path is shown as it is.
+        del common["refds"]
         yield {
             **common,
             "path": str(place),
