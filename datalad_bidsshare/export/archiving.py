@@ -22,7 +22,7 @@ from datalad_bidsshare.export.archive import (
     UnfitName,
     unfit_name,
 )
-from datalad_bidsshare.export.checksums import DEFAULT, checksum_of_key
+from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key
 from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
 from datalad_bidsshare.export.destination import why_in_repository
 from datalad_bidsshare.export.explain import explain, missing_message

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from datalad_bidsshare.dataset.beneath import open_beneath
-from datalad_bidsshare.export.checksums import Hasher, new_hasher
+from datalad_bidsshare.dataset.checksums import Hasher, new_hasher
 from datalad_bidsshare.export.jobs import Done, Job
 
 __all__ = ["RELATIVE", "TEMPORARY", "Copier", "Stopped"]

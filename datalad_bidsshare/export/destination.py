@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from datalad_bidsshare.export.names import RECEIPT
+from datalad_bidsshare.disk.names import RECEIPT
 
 __all__ = ["nearest_directory", "why_in_repository", "why_not_there"]
 

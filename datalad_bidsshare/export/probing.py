@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from unicodedata import normalize
 
-from datalad_bidsshare.export.inside import Place
-from datalad_bidsshare.export.names import Refusals
+from datalad_bidsshare.disk.inside import Place
+from datalad_bidsshare.disk.names import Refusals
 
 __all__ = ["FileSystem", "guess", "probe"]
 

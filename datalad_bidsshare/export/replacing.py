@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from datalad_bidsshare.export.names import TEMPORARY
+from datalad_bidsshare.disk.names import TEMPORARY
 
 __all__ = ["replacing", "sync_directory"]
 

@@ -20,7 +20,7 @@ from datalad_bidsshare.export.given import Given, describe_given, ledger_directo
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.ledger import FILES, Ledger, LedgerError
 from datalad_bidsshare.export.made import MadeDirectories
-from datalad_bidsshare.export.names import TEMPORARY
+from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.parts import (
     lacks_subdatasets,
     read_parts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, open_beneath
-from datalad_bidsshare.export.checksums import DEFAULT, checksum_of_key, new_hasher
+from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key, new_hasher
 from datalad_bidsshare.export.content import Damaged, read_object
 from datalad_bidsshare.export.items import Item
 from datalad_bidsshare.export.recipes import Recipes

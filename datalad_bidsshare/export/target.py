@@ -12,9 +12,9 @@ from types import TracebackType
 
 from datalad_bidsshare.export.ahead import ReadAhead
 from datalad_bidsshare.export.destination import nearest_directory, why_not_there
-from datalad_bidsshare.export.inside import Place, open_place
-from datalad_bidsshare.export.lock import Lock
-from datalad_bidsshare.export.names import RECEIPT, Refusals
+from datalad_bidsshare.disk.inside import Place, open_place
+from datalad_bidsshare.disk.lock import Lock
+from datalad_bidsshare.disk.names import RECEIPT, Refusals
 from datalad_bidsshare.export.probing import FileSystem, guess, probe
 from datalad_bidsshare.export.tree import Standing, Tree
 

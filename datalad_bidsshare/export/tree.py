@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from datalad_bidsshare.dataset.listing import decode
-from datalad_bidsshare.export.inside import Kind, Place, kind_of, open_place
-from datalad_bidsshare.export.names import TEMPORARY
+from datalad_bidsshare.disk.inside import Kind, Place, kind_of, open_place
+from datalad_bidsshare.disk.names import TEMPORARY
 
 __all__ = ["Ahead", "Listing", "Standing", "Tree"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.export import inside, lock
-from datalad_bidsshare.export.names import TEMPORARY, unfit_names
+from datalad_bidsshare.disk import inside, lock
+from datalad_bidsshare.disk.names import TEMPORARY, unfit_names
 from datalad_bidsshare.export.target import Target, TargetBusy, TargetError
 from tests.dataset.builders import PATIENCE, annex_repo, git
 from tests.export.exfat import mounted_exfat

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.listing import decode
-from datalad_bidsshare.export import inside
-from datalad_bidsshare.export.names import TEMPORARY
+from datalad_bidsshare.disk import inside
+from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.tree import Standing, Tree
 from tests.dataset.builders import HOSTILE_NAMES
 from tests.platforms import needs_posix, needs_symlinks

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.blobs import FileInfo
@@ -15,10 +16,12 @@ from datalad_bidsshare.dataset.keys import LARGEST_POINTER, key_of_pointer
 from datalad_bidsshare.dataset.listing import encode
 from datalad_bidsshare.dataset.presence import LARGEST_READ, Annex
 from datalad_bidsshare.dataset.stores import Store, stores
-from datalad_bidsshare.export.checksums import checksum_of_key, new_hasher
-from datalad_bidsshare.export.items import How
+from datalad_bidsshare.dataset.checksums import checksum_of_key, new_hasher
 
-__all__ = ["Elsewhere", "Sources"]
+__all__ = ["Elsewhere", "Origin", "Sources"]
+
+#: The annex has the content, or a store that can be read in place; or it must be fetched.
+Origin = Literal["present", "store", "fetch"]
 
 
 class Sources:
@@ -44,7 +47,7 @@ class Sources:
         # Looked for when the first file is absent, and not before.
         return stores(self.root)
 
-    def find(self, info: FileInfo) -> tuple[How, tuple[str, str] | None]:
+    def find(self, info: FileInfo) -> tuple[Origin, tuple[str, str] | None]:
         """Tell how the content of an annexed file is had.
 
         Returns

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datalad_bidsshare.export import names
-from datalad_bidsshare.export.names import (
+from datalad_bidsshare.disk import names
+from datalad_bidsshare.disk.names import (
     Refusals,
     collisions,
     is_internal,

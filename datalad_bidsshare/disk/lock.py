@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 
-from datalad_bidsshare.export.inside import Place
+from datalad_bidsshare.disk.inside import Place
 
 if sys.platform == "win32":
     import msvcrt

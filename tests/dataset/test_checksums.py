@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.export.checksums import (
+from datalad_bidsshare.dataset.checksums import (
     DEFAULT,
     DIGITS,
     Checksum,
