@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from datalad_bidsshare.dataset.checksums import Hasher, new_hasher
 from datalad_bidsshare.export.archive_names import (
     ENDINGS,
     archive_format,
@@ -35,7 +36,6 @@ from datalad_bidsshare.export.archive_streams import (
 from datalad_bidsshare.export.archive_tar import TarContainer
 from datalad_bidsshare.export.archive_temporary import make_temporary, sync_directory
 from datalad_bidsshare.export.archive_zip import ZipContainer
-from datalad_bidsshare.dataset.checksums import Hasher, new_hasher
 
 __all__ = [
     "ENDINGS",

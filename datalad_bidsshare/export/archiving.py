@@ -13,6 +13,7 @@ from typing import Any
 
 from datalad_bidsshare.dataset.beneath import TooLarge
 from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.export.archive import (
     ArchiveError,
@@ -22,7 +23,6 @@ from datalad_bidsshare.export.archive import (
     UnfitName,
     unfit_name,
 )
-from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key
 from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
 from datalad_bidsshare.export.destination import why_in_repository
 from datalad_bidsshare.export.explain import explain, missing_message

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import read_beneath
 from datalad_bidsshare.dataset.blobs import read_blobs
-from datalad_bidsshare.dataset.presence import LARGEST_READ
 from datalad_bidsshare.dataset.checksums import checksum_of_key, new_hasher
-from datalad_bidsshare.export.items import Item, Part
+from datalad_bidsshare.dataset.presence import LARGEST_READ
 from datalad_bidsshare.disk.names import TEMPORARY
+from datalad_bidsshare.export.items import Item, Part
 
 __all__ = ["LARGEST_INLINE", "Damaged", "read_object", "with_blobs"]
 

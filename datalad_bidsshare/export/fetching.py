@@ -10,10 +10,10 @@ from typing import Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.sources import Sources
 from datalad_bidsshare.export.items import Item, Part
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
-from datalad_bidsshare.dataset.sources import Sources
 
 __all__ = ["drop_tables", "fetch_window", "give_back", "windows"]
 

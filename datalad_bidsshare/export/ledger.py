@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from datalad_bidsshare.dataset.listing import decode, encode
 from datalad_bidsshare.dataset.checksums import DIGITS, checksum_of_key
+from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.escaping import field_of, path_of
 from datalad_bidsshare.export.journal import Journal
 from datalad_bidsshare.export.lines import DamagedTable, Table, merged
@@ -24,7 +25,6 @@ from datalad_bidsshare.export.manifests import (
     manifests_in,
     writing_manifests,
 )
-from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.replacing import replacing
 
 __all__ = ["FILES", "JOURNAL", "Ledger", "LedgerError", "Written"]

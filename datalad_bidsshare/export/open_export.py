@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from datalad_bidsshare.dataset.sources import Elsewhere
 from datalad_bidsshare.dataset.space import parse_size
 from datalad_bidsshare.export.request import Existing, ExportRequest, Missing, Tables
-from datalad_bidsshare.dataset.sources import Elsewhere
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.selection.errors import SelectionError
 

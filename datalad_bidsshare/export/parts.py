@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from datalad_bidsshare.export.items import Part
 from datalad_bidsshare.disk.names import Refusals, is_internal, unfit_names
+from datalad_bidsshare.export.items import Part
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.target import Target

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
+from datalad_bidsshare.disk.names import folded
 from datalad_bidsshare.export.ledger import Ledger
 from datalad_bidsshare.export.made import MadeDirectories
-from datalad_bidsshare.disk.names import folded
 from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.target import Target

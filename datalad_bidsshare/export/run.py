@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.explain import missing_message
 from datalad_bidsshare.export.fetching import drop_tables, fetch_window, give_back, windows
 from datalad_bidsshare.export.foretelling import foretell
@@ -20,7 +21,6 @@ from datalad_bidsshare.export.given import Given, describe_given, ledger_directo
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.ledger import FILES, Ledger, LedgerError
 from datalad_bidsshare.export.made import MadeDirectories
-from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.parts import (
     lacks_subdatasets,
     read_parts,

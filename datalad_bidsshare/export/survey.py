@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from datalad_bidsshare.dataset.blobs import FileInfo, describe_with_content, read_blobs
+from datalad_bidsshare.dataset.checksums import checksum_of_key
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.keys import LARGEST_POINTER
 from datalad_bidsshare.dataset.links import LinkError, resolve_link
 from datalad_bidsshare.dataset.listing import Entry, decode
-from datalad_bidsshare.dataset.checksums import checksum_of_key
+from datalad_bidsshare.dataset.sources import Sources
+from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.items import Item, Part, Recipe, Settled
 from datalad_bidsshare.export.ledger import Ledger
-from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.planned import Planned
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
-from datalad_bidsshare.dataset.sources import Sources
 from datalad_bidsshare.export.standing_content import digest_of
 from datalad_bidsshare.export.target import Standing, Target
 from datalad_bidsshare.export.timestamps import is_same_file

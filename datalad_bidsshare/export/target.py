@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from datalad_bidsshare.export.ahead import ReadAhead
-from datalad_bidsshare.export.destination import nearest_directory, why_not_there
 from datalad_bidsshare.disk.inside import Place, open_place
 from datalad_bidsshare.disk.lock import Lock
 from datalad_bidsshare.disk.names import RECEIPT, Refusals
+from datalad_bidsshare.export.ahead import ReadAhead
+from datalad_bidsshare.export.destination import nearest_directory, why_not_there
 from datalad_bidsshare.export.probing import FileSystem, guess, probe
 from datalad_bidsshare.export.tree import Standing, Tree
 

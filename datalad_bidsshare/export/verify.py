@@ -20,8 +20,9 @@ from typing import Literal, NamedTuple
 from unicodedata import normalize
 
 from datalad_bidsshare.dataset.beneath import TooLarge, open_beneath, read_beneath
-from datalad_bidsshare.dataset.listing import decode
 from datalad_bidsshare.dataset.checksums import new_hasher
+from datalad_bidsshare.dataset.listing import decode
+from datalad_bidsshare.disk.names import RECEIPT, TEMPORARY
 from datalad_bidsshare.export.ledger import JOURNAL
 from datalad_bidsshare.export.manifests import (
     DamagedManifest,
@@ -29,7 +30,6 @@ from datalad_bidsshare.export.manifests import (
     manifests_in,
     read_manifest,
 )
-from datalad_bidsshare.disk.names import RECEIPT, TEMPORARY
 from datalad_bidsshare.export.receipt import RECEIPT_FILE
 
 __all__ = ["Status", "Verdict", "VerifyError", "verify"]

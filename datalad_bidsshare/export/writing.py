@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datalad_bidsshare.dataset.beneath import TooLarge
-from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key
+from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
 from datalad_bidsshare.export.copying import Pool
 from datalad_bidsshare.export.explain import explain

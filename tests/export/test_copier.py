@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.export import copier as module
 from datalad_bidsshare.dataset.checksums import new_hasher
+from datalad_bidsshare.export import copier as module
 from datalad_bidsshare.export.copier import Copier, Stopped
 from datalad_bidsshare.export.jobs import Done, Job
 from tests.dataset.builders import HOSTILE_NAMES, PATIENCE
@@ -759,8 +759,8 @@ def test_it_starts_with_the_standard_library_alone() -> None:
         "datalad_bidsshare",
         "datalad_bidsshare.dataset",
         "datalad_bidsshare.dataset.beneath",
-        "datalad_bidsshare.export",
         "datalad_bidsshare.dataset.checksums",
+        "datalad_bidsshare.export",
         "datalad_bidsshare.export.copier",
         "datalad_bidsshare.export.frames",
         "datalad_bidsshare.export.jobs",
