@@ -6,6 +6,7 @@ Never forced: git-annex itself sees to it that enough other copies are left.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 from collections.abc import Generator, Iterable
@@ -18,7 +19,9 @@ from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.gitannex import AnnexDrop
 from datalad_bidsshare.dataset.presence import Annex, encode_path, git_directory
 
-__all__ = ["DropResult", "drop"]
+__all__ = ["DropResult", "drop", "give_back"]
+
+lgr = logging.getLogger("datalad.bidsshare.dataset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,36 @@ def drop(
                     yield _settled(annex, found, record, run.said)
         for left in waiting.values():
             yield _settled(annex, left, None, run.said)
+
+
+def give_back(root: Path, fetched: Iterable[FileInfo]) -> None:
+    """Drop what a command fetched, where git-annex knows another copy; warn of what is kept.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+    fetched
+        Annexed files whose content was not here before.
+    """
+    once = list({info.key: info for info in fetched}.values())
+    if not once:
+        return
+    kept = []
+    try:
+        # By key: of another commit, or of what is not saved, a name may mean other content.
+        with contextlib.closing(drop(root, once, by_key=True)) as results:
+            kept = [result for result in results if result.status not in ("ok", "notneeded")]
+    except DatasetError as error:
+        lgr.warning("What was fetched is kept: %s", error)
+    if kept:
+        lgr.warning(
+            "%d of the files that were fetched are kept in %s, such as %s: %s",
+            len(kept),
+            root,
+            kept[0].info.path,
+            kept[0].message,
+        )
 
 
 def _refuse_borrowed(root: Path) -> None:

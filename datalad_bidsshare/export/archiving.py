@@ -14,6 +14,7 @@ from typing import Any
 from datalad_bidsshare.dataset.beneath import TooLarge
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.checksums import DEFAULT, checksum_of_key
+from datalad_bidsshare.dataset.drop import give_back
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.export.archive import (
     ArchiveError,
@@ -26,14 +27,13 @@ from datalad_bidsshare.export.archive import (
 from datalad_bidsshare.export.content import Damaged, read_object, with_blobs
 from datalad_bidsshare.export.destination import why_in_repository
 from datalad_bidsshare.export.explain import explain, missing_message
-from datalad_bidsshare.export.fetching import fetch_window, give_back
+from datalad_bidsshare.export.fetching import fetch_window
 from datalad_bidsshare.export.given import Given
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.jobs import Done
 from datalad_bidsshare.export.ledger import Ledger, Written
 from datalad_bidsshare.export.parts import target_paths, unfit_names_of
 from datalad_bidsshare.export.planned import Planned
-from datalad_bidsshare.export.progress import counted_bytes
 from datalad_bidsshare.export.receipt import write_receipt
 from datalad_bidsshare.export.recipes import Recipes
 from datalad_bidsshare.export.records import ExportRecorder
@@ -41,6 +41,7 @@ from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.export.survey import Survey
 from datalad_bidsshare.export.tables import TableError
 from datalad_bidsshare.plan.outcome import Problem
+from datalad_bidsshare.report.progress import counted_bytes
 
 __all__ = ["write_archive"]
 
@@ -178,7 +179,7 @@ class _Archiving:
         self._pending = {id(item): item for item in items}
         nbytes = sum(item.info.bytesize or 0 for item in items)
         with (
-            counted_bytes(len(items), nbytes) as progress,
+            counted_bytes(lgr, "Exporting", len(items), nbytes) as progress,
             ArchiveWriter(request.dest, newest, _prefix(request), replace=request.force) as writer,
         ):
             for lot in self._lots(items):
@@ -242,7 +243,7 @@ class _Archiving:
             raise ArchiveError(str(error)) from error
         finally:
             if request.drop_fetched:
-                give_back(part, fetched)
+                give_back(part.root, fetched)
 
     def _add(
         self, writer: ArchiveWriter, item: Item, progress: Callable[[int], None]

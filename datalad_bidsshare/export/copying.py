@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+from datalad_bidsshare.disk.syncing import sync_file_system
 from datalad_bidsshare.export.copier import RELATIVE, TEMPORARY, Copier
 from datalad_bidsshare.export.frames import read_frame, write_frame
 from datalad_bidsshare.export.jobs import Done, Job
-from datalad_bidsshare.export.syncing import sync_file_system
 
 __all__ = ["Pool"]
 

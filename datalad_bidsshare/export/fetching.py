@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.drop import give_back
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.sources import Sources
 from datalad_bidsshare.export.items import Item, Part
 from datalad_bidsshare.export.records import ExportRecorder
 from datalad_bidsshare.export.request import ExportRequest
 
-__all__ = ["drop_tables", "fetch_window", "give_back", "windows"]
-
-lgr = logging.getLogger("datalad.bidsshare.export")
+__all__ = ["drop_tables", "fetch_window", "windows"]
 
 
 def windows(items: Iterable[Item], limit: int) -> Iterator[list[Item]]:
@@ -98,32 +96,8 @@ def fetch_window(
                     yield recorder.item(item, "error", str(error))
 
 
-def give_back(part: Part, fetched: Sequence[FileInfo]) -> None:
-    """Drop what was fetched for an export, where git-annex knows another copy."""
-    from datalad_bidsshare.dataset.drop import drop
-
-    once = list({info.key: info for info in fetched}.values())
-    if not once:
-        return
-    kept = []
-    try:
-        # By key: of another commit, or of what is not saved, a name may mean other content.
-        with closing(drop(part.root, once, by_key=True)) as results:
-            kept = [result for result in results if result.status not in ("ok", "notneeded")]
-    except DatasetError as error:
-        lgr.warning("What was fetched is kept: %s", error)
-    if kept:
-        lgr.warning(
-            "%d of the files that were fetched are kept in %s, such as %s: %s",
-            len(kept),
-            part.root,
-            kept[0].info.path,
-            kept[0].message,
-        )
-
-
 def drop_tables(parts: Iterable[Part]) -> None:
     """Drop what was fetched because the selection depends on it."""
     for part in parts:
         came = [r.info for r in part.choice.fetched.values() if r.status == "ok"]
-        give_back(part, came)
+        give_back(part.root, came)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.drop import give_back
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.explain import missing_message
-from datalad_bidsshare.export.fetching import drop_tables, fetch_window, give_back, windows
+from datalad_bidsshare.export.fetching import drop_tables, fetch_window, windows
 from datalad_bidsshare.export.foretelling import foretell
 from datalad_bidsshare.export.given import Given, describe_given, ledger_directory
 from datalad_bidsshare.export.items import Item, Part, Settled
@@ -28,7 +29,6 @@ from datalad_bidsshare.export.parts import (
     unfit_names_of,
 )
 from datalad_bidsshare.export.planned import Planned
-from datalad_bidsshare.export.progress import counted_bytes
 from datalad_bidsshare.export.receipt import read_totals, write_receipt
 from datalad_bidsshare.export.recipes import Recipes
 from datalad_bidsshare.export.records import ExportRecorder
@@ -37,6 +37,7 @@ from datalad_bidsshare.export.secret import Secret
 from datalad_bidsshare.export.survey import Survey
 from datalad_bidsshare.export.target import Target, TargetBusy, TargetError
 from datalad_bidsshare.plan.outcome import Problem
+from datalad_bidsshare.report.progress import counted_bytes
 from datalad_bidsshare.report.sizes import human_bytes
 
 if TYPE_CHECKING:
@@ -305,7 +306,9 @@ class _Run:
         from datalad_bidsshare.export.writing import Writer
 
         with (
-            counted_bytes(len(flat), sum(i.info.bytesize or 0 for i in flat)) as progress,
+            counted_bytes(
+                lgr, "Exporting", len(flat), sum(i.info.bytesize or 0 for i in flat)
+            ) as progress,
             Writer(
                 request,
                 recorder,
@@ -342,7 +345,7 @@ class _Run:
             yield from writer.finish()
         finally:
             if self._request.drop_fetched:
-                give_back(part, fetched)
+                give_back(part.root, fetched)
 
     def _take_down(self, before: tuple[int, int] | None, renewed: bool) -> None:
         """Write the receipt, and note in the dataset what was given.

@@ -9,12 +9,12 @@ from contextlib import closing
 from typing import Any
 
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.fetch.progress import counted_files
 from datalad_bidsshare.fetch.remote import unknown_remote
 from datalad_bidsshare.fetch.room import lack_of_room
 from datalad_bidsshare.plan.outcome import DatasetPlan, Problem, Subdataset
 from datalad_bidsshare.plan.plan import make_plan
 from datalad_bidsshare.plan.request import Request
+from datalad_bidsshare.report.progress import counted_things
 from datalad_bidsshare.report.records import Recorder
 
 __all__ = ["fetch"]
@@ -60,7 +60,7 @@ def fetch(action: str, request: Request) -> Iterator[dict[str, Any]]:
         stuck.update((problem.path, problem) for problem in full)
     going = [p for p in plans if p.root not in stuck and not request.dry_run]
     files, nbytes = sum(len(p.ahead) for p in going), sum(p.bytes_ahead for p in going)
-    with counted_files(files, nbytes) as count:
+    with counted_things(lgr, "Fetching", files, nbytes) as count:
         for plan in plans:
             yield from _settled(recorder, plan)
             if plan.root in stuck:

@@ -14,7 +14,7 @@ from datalad_bidsshare.selection.params import read_selection
 if TYPE_CHECKING:
     from datalad_bidsshare.selection.companions import Level
 
-__all__ = ["open_request", "read_jobs"]
+__all__ = ["as_list", "open_request", "path_inside", "read_jobs"]
 
 
 def open_request(
@@ -72,7 +72,7 @@ def open_request(
         not isinstance(recursion_limit, int) or recursion_limit < 0
     ):
         raise SelectionError(f"a recursion limit of {recursion_limit!r} levels cannot be meant")
-    asked = {p: _inside(root, p) for p in (Path(resolve_path(q, dataset)) for q in _as_list(path))}
+    asked = {p: path_inside(root, p) for p in (Path(resolve_path(q, dataset)) for q in as_list(path))}
     return Request(
         root=root,
         selection=chosen,
@@ -101,7 +101,14 @@ def _read_commit(root: Path, at: str | None) -> str | None:
     return read_version(root, at).commit
 
 
-def _as_list(path: Any) -> list[Any]:
+def as_list(path: Any) -> list[Any]:
+    """Give positional paths as a list: none, one or many may be given.
+
+    Raises
+    ------
+    SelectionError
+        If it is nothing of the kind.
+    """
     if path is None:
         return []
     if isinstance(path, (str, os.PathLike)):
@@ -111,7 +118,7 @@ def _as_list(path: Any) -> list[Any]:
     return list(path)
 
 
-def _inside(root: Path, path: Path) -> Path | None:
+def path_inside(root: Path, path: Path) -> Path | None:
     """Give a path as one below the root, however it came to be spelled; None if outside."""
     path = Path(os.path.normpath(path))
     if path == root or root in path.parents:

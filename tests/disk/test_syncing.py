@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.export.syncing import sync_file_system
+from datalad_bidsshare.disk.syncing import sync_file_system
 from tests.dataset.builders import PATIENCE
 from tests.platforms import needs_posix
 
@@ -44,7 +44,7 @@ def test_a_descriptor_that_is_none(tmp_path: Path) -> None:
 def test_a_disk_that_fails(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from datalad_bidsshare.export.syncing import sync_file_system\n"
+        "from datalad_bidsshare.disk.syncing import sync_file_system\n"
         "sync_file_system(Path(sys.argv[1]))"
     )
     done = subprocess.run(
