@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
+from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.listing import encode
 from datalad_bidsshare.dataset.termination import end_tree
 
 if TYPE_CHECKING:

@@ -18,20 +18,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.dataset.errors import BareRepositoryError, DatasetError, NotADatasetError
 from datalad_bidsshare.dataset.process import read_chunks, start
 
 __all__ = ["Entry", "Index", "decode", "encode", "read_index", "read_tree", "stream_paths"]
-
-
-def decode(raw: bytes) -> str:
-    """Decode a path as git stores it."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def encode(path: str) -> bytes:
-    """Give back the bytes of a path as git stores it."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)

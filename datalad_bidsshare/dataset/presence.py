@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.blobs import FileInfo, read_blobs
+from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.dataset.errors import NotADatasetError
 from datalad_bidsshare.dataset.keys import (
     LARGEST_POINTER,
@@ -18,7 +19,6 @@ from datalad_bidsshare.dataset.keys import (
     key_of_pointer,
     object_paths,
 )
-from datalad_bidsshare.dataset.listing import encode
 from datalad_bidsshare.dataset.process import start
 
 __all__ = [

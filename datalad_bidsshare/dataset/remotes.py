@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalad_bidsshare.dataset.listing import decode
+from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.dataset.process import run
 
 __all__ = ["Remote", "read_remotes", "remote_names"]

@@ -13,8 +13,8 @@ from typing import Literal
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.checksums import checksum_of_key, new_hasher
+from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.dataset.keys import LARGEST_POINTER, key_of_pointer
-from datalad_bidsshare.dataset.listing import encode
 from datalad_bidsshare.dataset.presence import LARGEST_READ, Annex
 from datalad_bidsshare.dataset.stores import Store, stores
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.keys import bytesize_of_key, file_of_key, object_paths
-from datalad_bidsshare.dataset.listing import decode, encode
 from datalad_bidsshare.dataset.presence import annex_directory
 from datalad_bidsshare.dataset.process import run
 from datalad_bidsshare.dataset.remotes import Remote, read_remotes

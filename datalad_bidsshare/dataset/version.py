@@ -7,8 +7,8 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.listing import decode
 from datalad_bidsshare.dataset.process import run
 from datalad_bidsshare.dataset.remotes import read_remotes
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 
 __all__ = ["Kind", "Place", "kind_of", "open_place"]
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from datalad_bidsshare.disk.frames import read_frame, write_frame
 from datalad_bidsshare.export.escaping import path_of
-from datalad_bidsshare.export.frames import read_frame, write_frame
 from datalad_bidsshare.export.tree import Listing, Tree
 
 __all__ = ["ReadAhead", "main"]

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
+from datalad_bidsshare.disk.frames import read_frame, write_frame
 from datalad_bidsshare.disk.syncing import sync_file_system
 from datalad_bidsshare.export.copier import RELATIVE, TEMPORARY, Copier
-from datalad_bidsshare.export.frames import read_frame, write_frame
 from datalad_bidsshare.export.jobs import Done, Job
 
 __all__ = ["Pool"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 
 __all__ = ["field_of", "path_of"]
 

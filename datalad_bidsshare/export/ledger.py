@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from datalad_bidsshare.dataset.checksums import DIGITS, checksum_of_key
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.escaping import field_of, path_of
 from datalad_bidsshare.export.journal import Journal

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.dataset.presence import LARGEST_READ
 from datalad_bidsshare.export.replacing import replacing
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from datalad_bidsshare.dataset.beneath import open_beneath
 from datalad_bidsshare.dataset.checksums import DIGITS
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.escaping import path_of
 from datalad_bidsshare.export.replacing import replacing

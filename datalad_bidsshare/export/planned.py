@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from datalad_bidsshare.dataset.beneath import TooLarge, read_beneath
-from datalad_bidsshare.dataset.listing import decode, encode
+from datalad_bidsshare.dataset.encoding import decode, encode
 from datalad_bidsshare.disk.names import is_internal
 from datalad_bidsshare.export.items import Item
 from datalad_bidsshare.export.replacing import replacing

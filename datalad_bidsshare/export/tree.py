@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from datalad_bidsshare.dataset.listing import decode
+from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.disk.inside import Kind, Place, kind_of, open_place
 from datalad_bidsshare.disk.names import TEMPORARY
 

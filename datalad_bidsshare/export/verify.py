@@ -21,7 +21,7 @@ from unicodedata import normalize
 
 from datalad_bidsshare.dataset.beneath import TooLarge, open_beneath, read_beneath
 from datalad_bidsshare.dataset.checksums import new_hasher
-from datalad_bidsshare.dataset.listing import decode
+from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.disk.names import RECEIPT, TEMPORARY
 from datalad_bidsshare.export.ledger import JOURNAL
 from datalad_bidsshare.export.manifests import (

@@ -15,8 +15,8 @@ import time
 from types import FrameType
 from typing import cast
 
+from datalad_bidsshare.disk.frames import read_frame, write_frame
 from datalad_bidsshare.export.copier import RELATIVE, Copier, Stopped
-from datalad_bidsshare.export.frames import read_frame, write_frame
 from datalad_bidsshare.export.jobs import Done, Job
 
 __all__ = ["main"]

@@ -760,9 +760,10 @@ def test_it_starts_with_the_standard_library_alone() -> None:
         "datalad_bidsshare.dataset",
         "datalad_bidsshare.dataset.beneath",
         "datalad_bidsshare.dataset.checksums",
+        "datalad_bidsshare.disk",
+        "datalad_bidsshare.disk.frames",
         "datalad_bidsshare.export",
         "datalad_bidsshare.export.copier",
-        "datalad_bidsshare.export.frames",
         "datalad_bidsshare.export.jobs",
         "datalad_bidsshare.export.worker",
     ]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datalad_bidsshare.dataset.checksums import new_hasher
-from datalad_bidsshare.dataset.listing import encode
+from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.export import ledger as ledger_module
 from datalad_bidsshare.export.escaping import field_of, path_of
 from datalad_bidsshare.export.ledger import Ledger, LedgerError, Written

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datalad_bidsshare.dataset.listing import decode
+from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.disk import inside
 from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.tree import Standing, Tree

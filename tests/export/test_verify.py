@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from datalad_bidsshare.dataset.checksums import new_hasher
-from datalad_bidsshare.dataset.listing import encode
+from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.export.ledger import Ledger, Written
 from datalad_bidsshare.export.verify import Verdict, VerifyError, verify
 from tests.dataset.conftest import for_nobody  # noqa: F401 (a fixture)
