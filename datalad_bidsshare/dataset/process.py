@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -157,7 +157,13 @@ def environment(root: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def start(args: Sequence[str], root: Path, *, stdin: bool = False) -> Iterator[Running]:
+def start(
+    args: Sequence[str],
+    root: Path,
+    *,
+    stdin: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
     """Run a command in a dataset, for as long as the block lasts.
 
     Parameters
@@ -168,6 +174,8 @@ def start(args: Sequence[str], root: Path, *, stdin: bool = False) -> Iterator[R
         The root of the dataset, which becomes the working directory.
     stdin
         Whether the caller asks the process something (`Running.ask`). Without, it reads nothing.
+    env
+        Variables to be set besides: they may name another index or work tree.
 
     Yields
     ------
@@ -184,7 +192,7 @@ def start(args: Sequence[str], root: Path, *, stdin: bool = False) -> Iterator[R
         process = subprocess.Popen(
             list(args),
             cwd=root,
-            env=environment(root),
+            env=environment(root) | dict(env or {}),
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -235,13 +243,29 @@ def read_chunks(pipe: IO[bytes], end: bytes = b"\0") -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def run(args: Sequence[str], root: Path) -> bytes:
+def run(
+    args: Sequence[str],
+    root: Path,
+    *,
+    given: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+) -> bytes:
     """Run a short command in a dataset and give what it wrote.
+
+    Parameters
+    ----------
+    args, root, env
+        As `start` has them.
+    given
+        What the command is to read. None: nothing.
 
     Raises
     ------
     DatasetError
         As `start`.
     """
-    with start(args, root) as running:
+    with start(args, root, stdin=given is not None, env=env) as running:
+        if given is not None:
+            running.ask(given)
+            running.ask_no_more()
         return running.stdout.read()
