@@ -72,7 +72,9 @@ def open_request(
         not isinstance(recursion_limit, int) or recursion_limit < 0
     ):
         raise SelectionError(f"a recursion limit of {recursion_limit!r} levels cannot be meant")
-    asked = {p: path_inside(root, p) for p in (Path(resolve_path(q, dataset)) for q in as_list(path))}
+    asked = {
+        p: path_inside(root, p) for p in (Path(resolve_path(q, dataset)) for q in as_list(path))
+    }
     return Request(
         root=root,
         selection=chosen,

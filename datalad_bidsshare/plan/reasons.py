@@ -16,7 +16,16 @@ from datalad_bidsshare.selection.filters import ValueFilter
 from datalad_bidsshare.selection.names import Names
 from datalad_bidsshare.selection.select import Selector, unmet_values, values_near
 
-__all__ = ["count_unsearched", "unmet_problems", "untracked_paths", "why_nothing"]
+__all__ = [
+    "count_labels",
+    "count_unsearched",
+    "entities_said",
+    "unknown_value",
+    "unmet_problems",
+    "untracked_path",
+    "untracked_paths",
+    "why_nothing",
+]
 
 
 def untracked_paths(request: Request, visits: list[Visit]) -> Iterator[Problem]:
@@ -40,15 +49,20 @@ def untracked_paths(request: Request, visits: list[Visit]) -> Iterator[Problem]:
             or mount_of(inner, known_mounts) is not None
         ):
             continue
-        there = path.exists() or path.is_symlink()
-        yield Problem(
-            path,
-            "impossible",
-            f"exists but is not tracked by the dataset; see {_datalad('status', owner)}"
-            if there
-            else "path does not exist",
-            "path",
-        )
+        yield untracked_path(path, owner)
+
+
+def untracked_path(path: Path, owner: Path) -> Problem:
+    """Report a positional path that the dataset in which it lies does not track."""
+    there = path.exists() or path.is_symlink()
+    return Problem(
+        path,
+        "impossible",
+        f"exists but is not tracked by the dataset; see {_datalad('status', owner)}"
+        if there
+        else "path does not exist",
+        "path",
+    )
 
 
 def _datalad(command: str, root: Path) -> str:
@@ -77,14 +91,15 @@ def unmet_problems(
     hidden
         Subdatasets that could not be looked into.
     """
-    unmet = unmet_values(request.selection, _selected_entities(visits, asked))
+    said = (entities for v in visits for entities in entities_said(v.selector, asked[v.root]))
+    unmet = unmet_values(request.selection, said)
     by_root = {visit.root: visit for visit in visits}
     not_yet = [h for h in hidden if isinstance(h, Subdataset) and h.status == "planned"]
     for subdataset in not_yet:
-        said = by_root[subdataset.parent].selector.directory_entities(
+        mount_says = by_root[subdataset.parent].selector.directory_entities(
             subdataset.path.relative_to(subdataset.parent).as_posix()
         )
-        unmet = {pair: wanted for pair, wanted in unmet.items() if pair[0] in said}
+        unmet = {pair: wanted for pair, wanted in unmet.items() if pair[0] in mount_says}
     if not unmet:
         return
     known = _labels(visits, {entity for entity, _ in unmet})
@@ -94,41 +109,67 @@ def unmet_problems(
             yield Problem(
                 request.root,
                 "impossible",
-                _unknown_value(wanted, value, labels, bool(hidden)),
+                unknown_value(wanted, value, labels, incomplete=bool(hidden)),
                 "value",
             )
 
 
-def _selected_entities(
-    visits: list[Visit], asked: Mapping[Path, Iterable[str]]
-) -> Iterator[Mapping[str, str]]:
-    for visit in visits:
-        for path in asked[visit.root]:
-            yield visit.selector.entities(path)
-            if recording_directory(path) is not None:
-                # A part may have been asked for by what its own name says.
-                yield parse(path)
+def entities_said(selector: Selector, paths: Iterable[str]) -> Iterator[Mapping[str, str]]:
+    """Give what the names of files say, for a part of a recording what both names say."""
+    for path in paths:
+        yield selector.entities(path)
+        if recording_directory(path) is not None:
+            # A part may have been asked for by what its own name says.
+            yield parse(path)
 
 
 def _labels(visits: list[Visit], entities: Iterable[str]) -> dict[str, Counter[str]]:
     """Count the labels that some entities have, in all that was looked into."""
     found: dict[str, Counter[str]] = {entity: Counter() for entity in entities}
     for visit in visits:
-        for path in visit.index.paths:
-            for said in (parse(path), visit.selector.entities(path)):
-                for entity, counter in found.items():
-                    if entity in said:
-                        counter[said[entity]] += 1
-        for mount in visit.index.gitlinks:
-            said_by_mount = visit.selector.directory_entities(mount)
-            for entity, counter in found.items():
-                if entity in said_by_mount:
-                    counter[said_by_mount[entity]] += 1
+        count_labels(entities_said(visit.selector, visit.index.paths), found)
+        count_labels(map(visit.selector.directory_entities, visit.index.gitlinks), found)
     return found
 
 
-def _unknown_value(wanted: ValueFilter, value: str, labels: Counter[str], incomplete: bool) -> str:
-    text = f"{wanted.entity} {value!r} occurs nowhere in this dataset"
+def count_labels(said: Iterable[Mapping[str, str]], found: Mapping[str, Counter[str]]) -> None:
+    """Count the labels that some entities have.
+
+    Parameters
+    ----------
+    said
+        What each name says.
+    found
+        A counter for each entity that matters.
+    """
+    for entities in said:
+        for entity, counter in found.items():
+            if entity in entities:
+                counter[entities[entity]] += 1
+
+
+def unknown_value(
+    wanted: ValueFilter,
+    value: str,
+    labels: Counter[str],
+    *,
+    where: str = "nowhere in this dataset",
+    incomplete: bool = False,
+) -> str:
+    """Say that a listed value does not occur, and what may have been meant.
+
+    Parameters
+    ----------
+    wanted, value
+        The filter, and which of its values.
+    labels
+        Those that there are.
+    where
+        Ends the sentence that begins with "occurs".
+    incomplete
+        Whether there are subdatasets that could not be looked into.
+    """
+    text = f"{wanted.entity} {value!r} occurs {where}"
     near = values_near(value, labels)
     if near:
         text += f"; near: {', '.join(near)}"

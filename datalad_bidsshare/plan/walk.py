@@ -15,7 +15,7 @@ from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.selection.names import DESCRIPTION, parents
 from datalad_bidsshare.selection.select import SKIPPED_DIRECTORIES, Selector, bids_roots
 
-__all__ = ["Visit", "walk"]
+__all__ = ["Visit", "open_subdataset", "walk"]
 
 #: Says whether files of a subject could be kept, for a subdataset not yet listed.
 SubjectTest = Callable[["Visit", str], bool]
@@ -158,23 +158,8 @@ def _enter(
 ) -> Generator[Subdataset | Problem, None, Visit | None]:
     """Look into one subdataset, installing it first if need be."""
     path = visit.root / mount
-    if leads_outside(visit.root, mount):
-        yield Problem(
-            path,
-            "error",
-            "a symbolic link stands where a subdataset should be; it is not followed",
-            "dataset",
-        )
+    if not (yield from open_subdataset(visit.root, mount, dry_run=request.dry_run)):
         return None
-    if not contains_repo(path):
-        if request.dry_run:
-            yield Subdataset(path, visit.root, "planned")
-            return None
-        result = install(visit.root, mount)
-        if result.status in ("impossible", "error"):
-            yield Subdataset(path, visit.root, "impossible", result.message)
-            return None
-        yield Subdataset(path, visit.root, "ok")
     try:
         # Of a commit, a subdataset has the version that the commit registers.
         commit = None if visit.commit is None else visit.index.gitlinks[mount]
@@ -184,6 +169,53 @@ def _enter(
         return None
     child.parent, child.mount = visit, mount
     return child
+
+
+def open_subdataset(
+    root: Path, mount: str, *, dry_run: bool
+) -> Generator[Subdataset | Problem, None, bool]:
+    """Make sure that a subdataset is there to be looked into, without its content.
+
+    Parameters
+    ----------
+    root
+        Root of its parent.
+    mount
+        Where it is mounted there.
+    dry_run
+        Install nothing.
+
+    Yields
+    ------
+    Subdataset or Problem
+        That it was installed or would be, or what stands in the way. Nothing
+        where it was installed before.
+
+    Returns
+    -------
+    bool
+        Whether it is installed.
+    """
+    path = root / mount
+    if leads_outside(root, mount):
+        yield Problem(
+            path,
+            "error",
+            "a symbolic link stands where a subdataset should be; it is not followed",
+            "dataset",
+        )
+        return False
+    if contains_repo(path):
+        return True
+    if dry_run:
+        yield Subdataset(path, root, "planned")
+        return False
+    result = install(root, mount)
+    if result.status in ("impossible", "error"):
+        yield Subdataset(path, root, "impossible", result.message)
+        return False
+    yield Subdataset(path, root, "ok")
+    return True
 
 
 def _visit(request: Request, root: Path, within: tuple[str, ...], commit: str | None) -> Visit:
