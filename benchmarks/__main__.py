@@ -19,7 +19,7 @@ from benchmarks.measure import isolate
 from benchmarks.rows import BENCHMARKS
 from benchmarks.table import Row, render
 
-_DISTRIBUTIONS = ("datalad-bidsshare", "datalad", "git-annex", "pybids", "bids2table")
+_DISTRIBUTIONS = ("datalad-bidsshare", "datalad", "git-annex", "pybids", "bids2table", "isal")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,6 +106,7 @@ def _machine() -> str:
         f"Python {platform.python_version()}",
         _says("git", "version"),
         " ".join(_says("rsync", "--version").split()[:3]),
+        " ".join(_says("unzip", "-v").split()[:2]),
     ]
     if hasattr(os, "getloadavg"):
         parts.insert(1, f"load {os.getloadavg()[0]:.1f}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks import study, trees
+from benchmarks.stores import InStore, in_store
 
-__all__ = ["Exports", "InStore", "Mixed"]
+__all__ = ["Exports", "Mixed"]
 
 #: One in so many files is changed by `Mixed.change`.
 _CHANGED = 100
@@ -58,25 +57,6 @@ class Mixed:
     def _commit(self, files: Iterable[trees.File]) -> None:
         trees.commit(self.root, files, trees.objects_of(self.root))
         trees.checkout(self.root)
-
-
-@dataclass(frozen=True, slots=True)
-class InStore:
-    """A dataset in a RIA store, and clones of it that have no content.
-
-    Attributes
-    ----------
-    clones
-        Clones as `datalad clone ria+file://...` makes them.
-    files
-        How many files are annexed.
-    size
-        Bytes in these.
-    """
-
-    clones: trees.Clones
-    files: int
-    size: int
 
 
 class Exports:
@@ -147,13 +127,14 @@ class Exports:
         """The files of `mixed` in a RIA store."""
         images, size = 50 if self._quick else 20_000, 20_000
         files = _dataset(study.resting(images), size)
-        return self._in_store("small", files, images, images * size)
+        return in_store(self._scratch, "small", files, images, images * size)
 
     @cached_property
     def large_in_store(self) -> InStore:
         """The files of `large` in a RIA store, with the keys that DataLad makes: MD5E."""
         size = self.big_files * self.big_size
-        return self._in_store("big", self._big_files("MD5E"), self.big_files, size)
+        files = self._big_files("MD5E")
+        return in_store(self._scratch, "big", files, self.big_files, size)
 
     def _big_files(self, backend: str) -> Iterator[trees.File]:
         for path, content in (*trees.SMALL.items(), ("participants.tsv", _participants(["01"]))):
@@ -175,38 +156,6 @@ class Exports:
                 file.write(content[turn:])
                 file.write(content[:turn])
         return places
-
-    def _in_store(self, name: str, files: Iterable[trees.File], annexed: int, size: int) -> InStore:
-        """Make a RIA store of version 1 with one dataset, whose objects are put there by hand.
-
-        As `datalad create-sibling-ria`, `datalad push` and `datalad clone` would, of which the
-        second takes as long as what is measured.
-        """
-        store = self._scratch / f"store-{name}"
-        bare = store / trees.DATASET_ID[:3] / trees.DATASET_ID[3:]
-        bare.parent.mkdir(parents=True)
-        (store / "ria-layout-version").write_text("1\n")
-        trees.git(store, "init", "--quiet", "--bare", "--initial-branch", "main", str(bare))
-        (bare / "ria-layout-version").write_text("2\n")
-
-        source = trees.annex(self._scratch / f"source-{name}")
-        keys = trees.commit(source, files, bare / "annex/objects")
-        trees.git(
-            source,
-            *("annex", "initremote", "store-storage", "type=external", "externaltype=ora"),
-            *("encryption=none", "autoenable=true", f"archive-id={trees.DATASET_ID}"),
-            f"url=ria+{store.as_uri()}",
-        )
-        uuid = trees.git(source, "config", "remote.store-storage.annex-uuid").decode().strip()
-        trees.set_present(source, keys, uuid)
-        trees.git(source, "push", "--quiet", str(bare), "main", "git-annex")
-
-        pristine = self._scratch / f"clone-{name}"
-        subprocess.run(["git", "clone", "--quiet", bare, pristine], check=True)
-        # The bare repository is no remote for git-annex: the storage remote beside it is.
-        trees.git(pristine, "config", "remote.origin.annex-ignore", "true")
-        trees.git(pristine, "annex", "init", "--quiet", "clone")
-        return InStore(trees.Clones(pristine, self._scratch), annexed, size)
 
 
 def _dataset(names: study.Study, size: int | None) -> Iterator[trees.File]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import study, trees
 from benchmarks.exports import Exports
+from benchmarks.zips import Zips
 
 __all__ = ["Fixtures"]
 
@@ -38,6 +39,11 @@ class Fixtures:
     def exports(self) -> Exports:
         """What `export-plain` is measured on."""
         return Exports(self.scratch / "exports", quick=self.quick)
+
+    @cached_property
+    def zips(self) -> Zips:
+        """What `unzip-outputs` is measured on."""
+        return Zips(self.scratch / "zips", quick=self.quick)
 
     @cached_property
     def harmony(self) -> study.Study:

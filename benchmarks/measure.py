@@ -17,7 +17,7 @@ from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-__all__ = ["Comparison", "Cost", "Side", "compare", "isolate"]
+__all__ = ["Comparison", "Cost", "Figures", "Side", "compare", "isolate"]
 
 #: ru_maxrss counts KiB, on macOS bytes.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -82,6 +82,11 @@ class Comparison:
         return statistics.median(ours), statistics.median(peer)
 
     @property
+    def judged(self) -> tuple[float, float]:
+        """What is compared: medians of wall time, ours and the peer's."""
+        return self.median("wall")
+
+    @property
     def disk(self) -> tuple[int, int] | None:
         """Most bytes of disk that each took: ours, the peer's; None where nobody watched."""
         ours, peer = ([c.disk for c in s if c.disk is not None] for s in (self.ours, self.peer))
@@ -91,6 +96,36 @@ class Comparison:
     def pair_ratios(self) -> list[float]:
         """Wall time, ours divided by the peer's, of each pair."""
         return [o.wall / p.wall for o, p in zip(self.ours, self.peer, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One figure of both sides that is not the cost of a process, run by run.
+
+    Attributes
+    ----------
+    ours, peer
+        What was found.
+    unit
+        Of these: ``'s a zip'``, ``'MB'``.
+    cpu
+        Medians of CPU seconds that went with them: ours, the peer's. None where nobody counted.
+    """
+
+    ours: list[float]
+    peer: list[float]
+    unit: str
+    cpu: tuple[float, float] | None = None
+
+    @property
+    def judged(self) -> tuple[float, float]:
+        """What is compared: the medians, ours and the peer's."""
+        return statistics.median(self.ours), statistics.median(self.peer)
+
+    @property
+    def pair_ratios(self) -> list[float]:
+        """Ours divided by the peer's, of each run."""
+        return [o / p for o, p in zip(self.ours, self.peer, strict=True)]
 
 
 def compare(ours: Side, peer: Side, pairs: int, *, warm_up: bool = True) -> Comparison:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from benchmarks.measure import Comparison
+from benchmarks.measure import Comparison, Figures
 
 __all__ = ["Below", "Faster", "Reach", "Row", "Told", "Within", "render"]
 
 _MEGA = 1_000_000
 _HEAD = ("work", "here", "peer", "ratio of wall times", "of CPU times", "reach", "met")
+
+
+Found = Comparison | Figures
+
+
+def _most_memory(found: Found) -> float:
+    """Give the most memory that a run of ours took; that of figures is not known."""
+    return max(c.rss for c in found.ours) if isinstance(found, Comparison) else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +40,13 @@ class Faster:
         """Give how many times more the peer takes."""
         return peer / ours
 
-    def is_met(self, found: Comparison) -> bool:
+    def is_met(self, found: Found) -> bool:
         """Say whether the medians keep to it."""
-        if self.ratio(*found.median("wall")) < self.factor:
+        if self.ratio(*found.judged) < self.factor:
             return False
-        return self.disk is None or (found.disk is not None and found.disk[0] < self.disk)
+        if self.disk is None:
+            return True
+        return isinstance(found, Comparison) and bool(found.disk) and found.disk[0] < self.disk
 
     def __str__(self) -> str:
         text = f"≥ {self.factor:g}x faster"
@@ -47,12 +57,12 @@ class Faster:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """At most so many times the wall time of the peer.
+    """At most so many times the wall time of the peer, or its figure.
 
     Attributes
     ----------
     factor
-        Of the peer's wall time.
+        Of the peer's wall time or figure.
     plus
         Seconds that come on top.
     rss
@@ -67,12 +77,12 @@ class Within:
         """Give how many times more we take."""
         return ours / peer
 
-    def is_met(self, found: Comparison) -> bool:
+    def is_met(self, found: Found) -> bool:
         """Say whether the medians keep to it."""
-        ours, peer = found.median("wall")
+        ours, peer = found.judged
         if ours > peer * self.factor + self.plus:
             return False
-        return self.rss is None or max(cost.rss for cost in found.ours) < self.rss
+        return self.rss is None or _most_memory(found) < self.rss
 
     def __str__(self) -> str:
         text = f"≤ {self.factor:g}x"
@@ -99,9 +109,9 @@ class Below:
         """Give how many times more we take."""
         return ours / peer
 
-    def is_met(self, found: Comparison) -> bool:
+    def is_met(self, found: Found) -> bool:
         """Say whether no run took more."""
-        return max(cost.rss for cost in found.ours) < self.rss
+        return _most_memory(found) < self.rss
 
     def __str__(self) -> str:
         return f"< {_mega(self.rss)} MB"
@@ -115,7 +125,7 @@ class Told:
         """Give how many times more we take."""
         return ours / peer
 
-    def is_met(self, found: Comparison) -> None:
+    def is_met(self, found: Found) -> None:
         """There is nothing to meet."""
 
     def __str__(self) -> str:
@@ -138,32 +148,49 @@ class Row:
     reach
         What must be reached.
     found
-        What was measured; None when the peer is not installed.
+        What was measured; None when it could not be.
+    missing
+        Why not.
     """
 
     work: str
     peer: str
     reach: Reach
-    found: Comparison | None
+    found: Found | None
+    missing: str = "not installed"
 
     def cells(self, *, judged: bool) -> tuple[str, ...]:
         """Give the cells of the table's line."""
         found, reach = self.found, self.reach
         if found is None:
-            return self.work, "", f"{self.peer}: not installed", "", "", str(reach), "not run"
-        wall, cpu, rss = (found.median(q) for q in ("wall", "cpu", "rss"))
-        disk = found.disk or (None, None)
+            return self.work, "", f"{self.peer}: {self.missing}", "", "", str(reach), "not run"
+        ours, peer, cpu = _costs(found) if isinstance(found, Comparison) else _figures(found)
         met = reach.is_met(found) if judged else None
         pairs = sorted(reach.ratio(ratio, 1) for ratio in found.pair_ratios)
         return (
             self.work,
-            _cost(wall[0], cpu[0], rss[0], disk[0]),
-            f"{self.peer}: {_cost(wall[1], cpu[1], rss[1], disk[1])}",
-            f"{_short(reach.ratio(*wall))} ({_short(pairs[0])} to {_short(pairs[-1])})",
-            _short(reach.ratio(*cpu)),
+            ours,
+            f"{self.peer}: {peer}",
+            f"{_short(reach.ratio(*found.judged))} ({_short(pairs[0])} to {_short(pairs[-1])})",
+            "-" if cpu is None else _short(reach.ratio(*cpu)),
             str(reach),
             "-" if met is None else "yes" if met else "NO",
         )
+
+
+def _costs(found: Comparison) -> tuple[str, str, tuple[float, float]]:
+    """Give what to say of each side, and their CPU times."""
+    wall, cpu, rss = (found.median(q) for q in ("wall", "cpu", "rss"))
+    disk = found.disk or (None, None)
+    ours, peer = (_cost(wall[side], cpu[side], rss[side], disk[side]) for side in (0, 1))
+    return ours, peer, cpu
+
+
+def _figures(found: Figures) -> tuple[str, str, tuple[float, float] | None]:
+    ours, peer = (f"{_short(figure)} {found.unit}" for figure in found.judged)
+    if found.cpu:
+        ours, peer = (f"{t}, CPU {_short(c)}" for t, c in zip((ours, peer), found.cpu, strict=True))
+    return ours, peer, found.cpu
 
 
 def _cost(wall: float, cpu: float, rss: float, disk: int | None) -> str:

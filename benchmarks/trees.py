@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ SMALL: dict[str, bytes] = {
 _ALGORITHMS = {"MD5E": "md5", "SHA256E": "sha256"}
 #: Seconds since 1970: commits that are made anew are to be the same.
 _COMMITTED = 1_700_000_000
+#: Bytes that are read at once.
+_PIECE = 1 << 20
 
 
 class File(NamedTuple):
@@ -104,21 +106,36 @@ def objects_of(root: Path) -> Path:
     return root / ".git/annex/objects"
 
 
-def key_for(path: str, content: bytes, *, backend: str = "MD5E", size: int | None = None) -> str:
+def key_for(
+    path: str, content: bytes | Path, *, backend: str = "MD5E", size: int | None = None
+) -> str:
     """Give the key of a file.
 
     Parameters
     ----------
     path, content
-        The file.
+        The file. A content that is a path: what is in that file.
     backend
         ``'MD5E'`` or ``'SHA256E'``.
     size
         Bytes to pretend; None: those of the content.
     """
-    digest = hashlib.new(_ALGORITHMS[backend], content, usedforsecurity=False).hexdigest()
+    hasher = hashlib.new(_ALGORITHMS[backend], usedforsecurity=False)
+    length = 0
+    for piece in _pieces(content):
+        hasher.update(piece)
+        length += len(piece)
     extension = ".nii.gz" if path.endswith(".nii.gz") else os.path.splitext(path)[1]
-    return f"{backend}-s{len(content) if size is None else size}--{digest}{extension}"
+    return f"{backend}-s{length if size is None else size}--{hasher.hexdigest()}{extension}"
+
+
+def _pieces(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def commit(root: Path, files: Iterable[File], objects: Path | None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from benchmarks.fixtures import Fixtures
-from benchmarks.rows import bids_get, export_plain
+from benchmarks.rows import bids_get, export_plain, unzip_outputs
 from benchmarks.table import Row
 
 __all__ = ["BENCHMARKS", "Benchmark"]
@@ -29,4 +29,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "export-store": export_plain.from_store,
     "export-store-large": export_plain.from_store_large,
     "export-memory": export_plain.memory,
+    "unzip": unzip_outputs.everything,
+    "unzip-part": unzip_outputs.part,
+    "unzip-records": unzip_outputs.records,
+    "unzip-many": unzip_outputs.many,
+    "unzip-store": unzip_outputs.from_store,
 }

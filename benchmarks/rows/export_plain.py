@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.delivered import delivered, disk_use
-from benchmarks.exports import InStore, Mixed
+from benchmarks.exports import Mixed
 from benchmarks.fixtures import Fixtures
 from benchmarks.measure import Side, compare
+from benchmarks.stores import InStore
 from benchmarks.table import Below, Faster, Reach, Row, Told, Within
 
 __all__ = ["again", "again_many", "first", "from_store", "from_store_large", "large", "memory"]
