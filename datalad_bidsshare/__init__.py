@@ -27,5 +27,11 @@ command_suite = (
             "export-plain",
             "export_plain",
         ),
+        (
+            "datalad_bidsshare.unzip_outputs",
+            "UnzipOutputs",
+            "unzip-outputs",
+            "unzip_outputs",
+        ),
     ],
 )

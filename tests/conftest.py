@@ -11,6 +11,7 @@ from tests.dataset.conftest import Ria, _quiet_git, ria, slow_remote
 from tests.process_log import process_log
 from tests.raw_dataset import _fresh_raw_clone, raw, raw_clone
 from tests.superdatasets import copy_of, make_study
+from tests.unzips import _zips, _zips_store, zips
 
 # What a shell starts in the background ignores interrupts, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -20,11 +21,14 @@ __all__ = [
     "Ria",
     "_fresh_raw_clone",
     "_quiet_git",
+    "_zips",
+    "_zips_store",
     "process_log",
     "raw",
     "raw_clone",
     "ria",
     "slow_remote",
+    "zips",
 ]
 
 

@@ -92,5 +92,5 @@ def datalad(
         [*launcher, DATALAD, *args], cwd=cwd, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
-    assert done.returncode == code, (done.stdout, done.stderr)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout, done.stderr

@@ -21,6 +21,7 @@ __all__ = [
     "NewCommit",
     "blob_name",
     "check_difference",
+    "check_identity",
     "clean_refs",
     "read_difference",
     "words_of",
@@ -99,6 +100,18 @@ def blob_name(data: bytes, like: str) -> str:
     name.update(b"blob %d\0" % len(data))
     name.update(data)
     return name.hexdigest()
+
+
+def check_identity(root: Path) -> None:
+    """See whether git knows whom to put down as author and committer.
+
+    Raises
+    ------
+    DatasetError
+        When it does not.
+    """
+    for variable in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+        _ident(root, variable)
 
 
 def write_commits(root: Path, parent: str, commits: Sequence[NewCommit]) -> list[str]:

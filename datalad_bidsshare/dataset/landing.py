@@ -17,7 +17,7 @@ from pathlib import Path
 from datalad_bidsshare.dataset.blobs import read_blobs
 from datalad_bidsshare.dataset.commits import Difference, read_difference, words_of
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.held_index import held_index
+from datalad_bidsshare.dataset.held_index import held_index, let_go
 from datalad_bidsshare.dataset.hierarchy import mount_of
 from datalad_bidsshare.dataset.listing import Index, decode, encode
 from datalad_bidsshare.dataset.presence import LARGEST_READ, annex_directory, encode_path
@@ -109,7 +109,7 @@ def _is_closed(root: Path, directory: str) -> bool:
 
 
 def land(root: Path, head: Head, new: str, why: str, journal: Path) -> None:
-    """Do `publish` and `follow`, so that `finish` can take up what is left by a kill.
+    """Do `publish` and `follow` as one, so that `finish` can take up what is left by a kill.
 
     Parameters
     ----------
@@ -132,12 +132,19 @@ def land(root: Path, head: Head, new: str, why: str, journal: Path) -> None:
         When git failed. If the branch was moved, the journal is still there: `finish`.
     """
     _write_journal(journal, Landing(head.branch, head.commit, new))
+    moved = False
     try:
-        publish(root, head.branch, head.commit, new, why)
+        # Before the branch moves: a commit that somebody makes in between would have the index
+        # of before, and take away again all that came.
+        with held_index(root) as env:
+            publish(root, head.branch, head.commit, new, why)
+            moved = True
+            _bring_along(root, head.commit, new, env)
     except DatasetError:
-        journal.unlink()
+        if not moved:
+            journal.unlink()
         raise
-    follow(root, head.commit, new)
+    _populate(root)
     journal.unlink()
 
 
@@ -189,13 +196,15 @@ def follow(root: Path, old: str, new: str) -> None:
         When a file is in the way, or git cannot write; `finish` brings the rest.
     """
     with held_index(root) as env:
-        try:
-            run(
-                ["git", "read-tree", "-m", "-u", "--no-recurse-submodules", old, new], root, env=env
-            )
-        except DatasetError as e:
-            raise _unfollowed(root, new, e) from e
+        _bring_along(root, old, new, env)
     _populate(root)
+
+
+def _bring_along(root: Path, old: str, new: str, env: dict[str, str]) -> None:
+    try:
+        run(["git", "read-tree", "-m", "-u", "--no-recurse-submodules", old, new], root, env=env)
+    except DatasetError as e:
+        raise _unfollowed(root, new, e) from e
 
 
 def _unfollowed(root: Path, new: str, error: DatasetError) -> DatasetError:
@@ -250,6 +259,8 @@ def finish(root: Path, journal: Path) -> list[str]:
         with held_index(root) as env:
             left = _bring(root, landing, env)
         _populate(root)
+    else:
+        let_go(root)
     journal.unlink()
     return left
 

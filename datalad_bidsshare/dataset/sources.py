@@ -47,6 +47,10 @@ class Sources:
         # Looked for when the first file is absent, and not before.
         return stores(self.root)
 
+    def look_again(self) -> None:
+        """Note an annex that was made since: in a new clone, the first `get` makes it."""
+        self._annex.present(())
+
     def find(self, info: FileInfo) -> tuple[Origin, tuple[str, str] | None]:
         """Tell how the content of an annexed file is had.
 

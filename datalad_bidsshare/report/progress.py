@@ -64,7 +64,13 @@ def counted_bytes(
 
 @contextmanager
 def counted_things(
-    lgr: logging.Logger, doing: str, things: int, nbytes: int, thing: str = "file"
+    lgr: logging.Logger,
+    doing: str,
+    things: int,
+    nbytes: int,
+    thing: str = "file",
+    *,
+    said: bool = False,
 ) -> Iterator[Callable[[], None]]:
     """Show a bar over files (or what `thing` says), or say it once where there is no terminal.
 
@@ -72,6 +78,8 @@ def counted_things(
     ----------
     lgr, doing, things, nbytes, thing
         As for `counted_bytes`.
+    said
+        Whether another bar says the same where there is no terminal.
 
     Yields
     ------
@@ -83,7 +91,18 @@ def counted_things(
         return
     bar = f"bidsshare-{doing}-things"
     label = f"{thing.capitalize()}s"
-    _start(lgr, bar, doing, things, nbytes, thing, total=things, label=label, unit=f" {thing}s")
+    _start(
+        lgr,
+        bar,
+        doing,
+        things,
+        nbytes,
+        thing,
+        total=things,
+        label=label,
+        unit=f" {thing}s",
+        **({"noninteractive_level": 5} if said else {}),
+    )
     try:
         yield lambda: _advance(lgr, bar, 1)
     finally:
@@ -101,6 +120,7 @@ def _start(
     total: int,
     label: str,
     unit: str,
+    **more: int,
 ) -> None:
     log_progress(
         lgr.info,
@@ -114,6 +134,7 @@ def _start(
         total=total,
         label=label,
         unit=unit,
+        **more,
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -251,11 +252,11 @@ elif place == "before the index is replaced":
 elif place == "after the index":
     landing._populate = die
 elif place == "at the end":
-    dies_after(landing, "follow")
+    dies_after(landing, "_populate")
 landing.land(root, read_head(root), new, "x", journal)
 """
 PLACES = [
-    "after the journal", "after the branch", "with the index locked", "with a copy of the index",
+    "after the journal", "with the index locked", "with a copy of the index", "after the branch",
     "before the index is replaced", "after the index", "at the end",
 ]  # fmt: skip
 
@@ -295,7 +296,7 @@ def test_killed_at_any_point_the_next_call_brings_the_rest(
     killed(ds, new, journal, place)
     assert finish(ds, journal) == []
     assert not journal.exists()
-    if place == "after the journal":
+    if place in PLACES[:3]:
         assert read_head(ds) == old
         assert unsaved(ds) == []
         land(ds, old, new, "x", journal)
@@ -365,7 +366,9 @@ def test_what_somebody_did_after_a_kill_is_kept(ds: Path, tmp_path: Path) -> Non
 def test_what_was_committed_after_a_kill_is_kept(ds: Path, tmp_path: Path) -> None:
     new, journal = prepared(ds), tmp_path / "journal"
     killed(ds, new, journal, "after the branch")
-    # With the old index this takes everything back, which is seen and can be undone.
+    # git keeps them from it, and says to remove the lock file. With the old index this takes
+    # everything back, which is seen and can be undone.
+    (ds / ".git" / "index.lock").unlink()
     (ds / "a.txt").write_text("theirs")
     git(ds, "commit", "-q", "-m", "theirs", "a.txt")
     git(ds, "rm", "-q", "--cached", "mine.txt")
@@ -383,6 +386,7 @@ def test_what_was_committed_after_a_kill_is_kept(ds: Path, tmp_path: Path) -> No
 def test_a_branch_that_was_set_back_after_a_kill(ds: Path, tmp_path: Path) -> None:
     old, new, journal = read_head(ds), prepared(ds), tmp_path / "journal"
     killed(ds, new, journal, "after the branch")
+    (ds / ".git" / "index.lock").unlink()
     git(ds, "reset", "-q", "--hard", old.commit)
     assert finish(ds, journal) == []
     assert read_head(ds) == old
@@ -394,7 +398,7 @@ def test_an_index_that_another_git_has_locked(ds: Path, tmp_path: Path) -> None:
     new, journal = prepared(ds), tmp_path / "journal"
     killed(ds, new, journal, "after the branch")
     lock = ds / ".git" / "index.lock"
-    lock.touch()
+    lock.write_text("")
     with pytest.raises(DatasetError, match=rf"has the lock file {lock}; next: .*rm {lock}"):
         finish(ds, journal)
     with pytest.raises(DatasetError, match="lock file"):
@@ -442,7 +446,7 @@ def unlocked_commit(root: Path, work: Path) -> str:
 
 
 @needs_posix
-@pytest.mark.parametrize("place", ["nowhere", *PLACES[1:]])
+@pytest.mark.parametrize("place", ["nowhere", *PLACES[3:]])
 def test_unlocked_files_have_their_content(ds: Path, tmp_path: Path, place: str) -> None:
     git(ds, "annex", "init", "-q")
     git(ds, "config", "annex.addunlocked", "true")
@@ -507,3 +511,38 @@ def test_as_many_processes_for_many_as_for_few(tmp_path: Path, process_log: Proc
         assert_landed(root, new, {})
     assert counts[:2] == counts[2:]
     assert max(counts) <= 10
+
+
+def test_who_has_the_index_for_a_moment_is_waited_for(ds: Path, tmp_path: Path) -> None:
+    """As an editor does that shows what was changed."""
+    new, lock = prepared(ds), ds / ".git" / "index.lock"
+    lock.touch()
+    threading.Timer(0.5, lock.unlink).start()
+    land(ds, read_head(ds), new, "x", tmp_path / "journal")
+    assert_landed(ds, new)
+
+
+def test_where_somebody_has_the_index_the_branch_stays(ds: Path, tmp_path: Path) -> None:
+    head, new, lock = read_head(ds), prepared(ds), ds / ".git" / "index.lock"
+    lock.write_text("theirs")
+    with pytest.raises(DatasetError, match=r"Another git process.*index\.lock"):
+        land(ds, head, new, "x", tmp_path / "journal")
+    assert lock.read_text() == "theirs"
+    assert read_head(ds) == head
+    assert not (tmp_path / "journal").exists()
+    lock.unlink()
+    assert unsaved(ds) == []
+
+
+@needs_posix
+def test_killed_before_the_branch_was_moved_the_index_is_given_back(
+    ds: Path, tmp_path: Path
+) -> None:
+    head, new, journal = read_head(ds), prepared(ds), tmp_path / "journal"
+    killed(ds, new, journal, "with the index locked")
+    assert (ds / ".git" / "index.lock").exists()
+    assert read_head(ds) == head
+    assert finish(ds, journal) == []
+    assert not (ds / ".git" / "index.lock").exists()
+    land(ds, head, new, "x", journal)
+    assert_landed(ds, new)
