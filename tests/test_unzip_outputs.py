@@ -590,9 +590,9 @@ def test_a_commit_for_all(zips: Path) -> None:
 
 def test_the_message_is_that_of_the_user(zips: Path) -> None:
     before = git(zips, "rev-parse", "HEAD").strip()
-    message = "Reports, für alle {subject}\n\nBecause."
+    message = "Reports, für {subject}\n\nBecause."
     unzip([ONE, TWO], dataset=zips, include="*.html", message=message)
-    assert subjects_of(zips, before) == ["[DATALAD RUNCMD] Reports, für alle {subject}"] * 2
+    assert subjects_of(zips, before) == ["[DATALAD RUNCMD] Reports, für {subject}"] * 2
     assert "Because." in git(zips, "log", "-1", "--format=%B")
     assert record_of(zips)["inputs"] == [TWO]
     assert outcomes(unzip([ONE, TWO], dataset=zips, include="*.html")) == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -124,10 +125,6 @@ def test_files_that_are_there(zips: Path) -> None:
     see_dropped_and_got(zips, members("01"))
 
 
-@pytest.mark.xfail(
-    reason="compute_remote enables it by UUID; git-annex notes under that, not under its name, "
-    "that it is to be verified"
-)
 def test_in_a_clone_that_enables_it(zips: Path, tmp_path: Path) -> None:
     from datalad.api import Dataset
 
@@ -142,7 +139,12 @@ def test_in_a_clone_that_enables_it(zips: Path, tmp_path: Path) -> None:
     path = f"fmriprep/{REST.format('01')}"
     out, _ = datalad("unzip-outputs", "--recomputable", TWO, cwd=clone)
     assert "1 zip unpacked" in out
-    # That call has enabled the remote.
+    # That call has enabled the remote, and the user looks at it and calls it safe.
+    shown = git(clone, "annex", "verifyremote", "bidsshare-unzip")
+    assert "program=git-annex-compute-bidsshare-unzip" in shown
+    safe = re.search(r"--safe (\S+)", shown)
+    if safe:
+        git(clone, "annex", "verifyremote", "bidsshare-unzip", "--safe", safe[1])
     datalad("get", path, cwd=clone)
     assert (clone / path).read_bytes() == members("01")[path]
 
@@ -183,7 +185,7 @@ def test_zips_that_nothing_can_be_computed_from(_zips: Path, tmp_path: Path) -> 
     content = {"a.txt": b"a"}
     in_git = annex_repo(tmp_path / "in-git", {"x": b"x"}, {"a.zip": zip_bytes(content)})
     said = failures(unzip(dataset=in_git, recomputable=True))
-    assert "is in git and not in git-annex" in said["a.zip"]
+    assert "what git keeps" in said["a.zip"]
     assert not failures(unzip(dataset=in_git))
 
 

@@ -228,8 +228,9 @@ class _Run:
             missing.append(path)
             path = os.path.dirname(path)
         for path in reversed(missing):
-            # Another zip may be unpacked into the same tree, at the same time.
-            with suppress(FileExistsError):
+            # Another zip may be unpacked into the same tree, at the same time, or fail there and
+            # take away what it made: that shows when the file is made.
+            with suppress(FileExistsError, FileNotFoundError):
                 os.mkdir(path)
                 self._directories.append(path)
 

@@ -147,6 +147,8 @@ class _Buffering:
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         try:
             unpacked: bytes = self._inner.decompress(data, max_length)
+        except MemoryError:
+            raise
         # Each of the three has exceptions of its own; none of them writes or reads a file.
         except Exception as e:
             raise BrokenData(str(e)) from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,9 +13,17 @@ from datalad_bidsshare.archive.job import Job, to_argv
 from datalad_bidsshare.archive.plan import Planned
 from datalad_bidsshare.archive.request import UnzipRequest
 from datalad_bidsshare.archive.workspace import Workspace
-from datalad_bidsshare.dataset.compute import MOST_OUTPUTS, compute_remote, register
+from datalad_bidsshare.dataset.compute import (
+    MOST_OUTPUTS,
+    compute_remote,
+    how_to_enable,
+    register,
+    why_not_output,
+)
 
 __all__ = ["Registrar"]
+
+lgr = logging.getLogger("datalad.bidsshare.unzip")
 
 
 class Registrar:
@@ -40,6 +49,10 @@ class Registrar:
         # That of the files: it has the zip, and the rules that decide on the backend of keys.
         self._index = workspace.index
         self._remote = compute_remote(request.root, COMPUTE_PROGRAM)
+        lgr.info(
+            "In other clones the files can be computed after: %s",
+            how_to_enable(self._remote, COMPUTE_PROGRAM),
+        )
 
     def register(self, planned: Planned, keys: Mapping[str, str | None], tree: Path) -> str:
         """Register the annexed files of one zip.
@@ -83,8 +96,7 @@ class Registrar:
         annexed = [
             (output, key)
             for output in planned.written
-            # git-annex cannot be told of names of several lines.
-            if (key := keys.get(output.path)) is not None and "\n" not in output.path
+            if (key := keys.get(output.path)) is not None and why_not_output(output.path) is None
         ]
         if len(annexed) == len(planned.outputs) <= MOST_OUTPUTS:
             yield planned.job, {output.path: key for output, key in annexed}

@@ -79,16 +79,12 @@ class Survey:
         """Say why a zip cannot be unpacked, whatever it holds; '' if it may be."""
         if not is_writable(tracked.path):
             return "its name is not UTF-8 text, which a run record has to be; rename it"
-        if self._request.recomputable and tracked.root != self._request.root:
-            return (
-                "git-annex computes files only from what the dataset itself tracks, and this zip "
-                "is in a subdataset: leave out --recomputable"
-            )
-        if self._request.recomputable and tracked.info.key is None:
-            return (
-                "the zip is in git and not in git-annex, which can compute nothing from it: leave "
-                "out --recomputable"
-            )
+        if self._request.recomputable:
+            from datalad_bidsshare.dataset.compute import why_not_input
+
+            why_not = why_not_input(self._request.root, tracked.root, tracked.info)
+            if why_not is not None:
+                return f"{why_not}: leave out --recomputable"
         return ""
 
     def find(

@@ -7,6 +7,7 @@ somewhere, and gets them by running a program on it again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -37,6 +38,8 @@ __all__ = [
     "why_not_input",
     "why_not_output",
 ]
+
+lgr = logging.getLogger("datalad.bidsshare.dataset")
 
 EXTRACTED = "BIDSSHARE_EXTRACTED"
 """Variable that tells the compute program where its outputs are already."""
@@ -138,8 +141,13 @@ def compute_remote(root: Path, program: str) -> str:
                 f"git-annex did not enable its remote {known[uuid]!r} in {root}; next: "
                 f"{shlex.join(['git', '-C', str(root), 'annex', 'enableremote', uuid])}"
             )
-    if here.get("annex-verified") == "manual":
-        _verify(root, here.name, program)
+        # It is for the user to look at what a dataset brings along, and to call it safe.
+        lgr.warning(
+            "The remote %s is enabled here now. New git-annex gets files from it when you have "
+            "looked at it: %s",
+            here.name,
+            shlex.join(["git", "-C", str(root), "annex", "verifyremote", here.name]),
+        )
     return here.name
 
 
@@ -194,19 +202,6 @@ def _make(root: Path, program: str) -> str:
     # Any other setting, an encryption too, would become an argument of the program.
     _git_annex(root, [], ["initremote", name, "type=compute", f"program={program}"])
     return name
-
-
-def _verify(root: Path, name: str, program: str) -> None:
-    """Say of a remote that was enabled just now that it is what we expect, where that is asked.
-
-    New git-annex wants that of the user before it gets something from there. The user asked for
-    this program, and nothing else is configured.
-    """
-    said = _git_annex(root, [], ["verifyremote", name])
-    shown = re.search(r"^\s*(type=.*)$", said, re.MULTILINE)
-    number = re.search(r"--safe (\S+)", said)
-    if shown and number and shown[1].split() == ["type=compute", f"program={program}"]:
-        _git_annex(root, [], ["verifyremote", name, "--safe", number[1]])
 
 
 def why_not_input(dataset: Path, tracked_by: Path, info: FileInfo) -> str | None:
