@@ -122,3 +122,14 @@ echo
 echo "in the clone: $(bytes .)"
 show cat ../handover/participants.tsv
 show datalad export-plain --verify ../handover
+
+echo
+echo "== 8. Outputs of a pipeline come as zips: unpack what is wanted, with a record for each"
+cd "$scratch"
+quietly datalad create derivatives
+python "$checkout/tools/example_dataset.py" --zips derivatives
+quietly datalad save -d derivatives -m "Add the zips"
+cd derivatives
+show datalad unzip-outputs --strip 1 --task rest --space MNI152NLin6Asym
+show git log --oneline -3
+show git ls-files sub-03

@@ -2,6 +2,7 @@
 """Make up a small BIDS dataset, and count what of a dataset is here.
 
     python example_dataset.py DIRECTORY            write the example
+    python example_dataset.py --zips DIRECTORY     write zips of a pipeline's outputs
     python example_dataset.py --count DIRECTORY    count annexed files and bytes
 
 Needs nothing but Python. The images are valid NIfTI files full of noise that
@@ -17,6 +18,7 @@ import json
 import random
 import struct
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +122,30 @@ def visit(label: str, session: str) -> Iterator[tuple[str, bytes]]:
         )
 
 
+def outputs(label: str) -> Iterator[tuple[str, bytes]]:
+    """Give name and content of what a pipeline made of one participant."""
+    yield (
+        "fmriprep/dataset_description.json",
+        as_json(Name="Made-up outputs", BIDSVersion="1.10.0", DatasetType="derivative"),
+    )
+    yield f"fmriprep/sub-{label}.html", b"<html>A made-up report</html>\n"
+    for session in SESSIONS:
+        stem = f"fmriprep/sub-{label}/ses-{session}/func/sub-{label}_ses-{session}_task-rest"
+        for space in ("MNI152NLin6Asym", "T1w"):
+            name = f"{stem}_space-{space}_desc-preproc_bold"
+            yield f"{name}.json", as_json(RepetitionTime=2.0, SkullStripped=False)
+            yield f"{name}.nii.gz", nifti((24, 24, 16, 20), seed=name)
+
+
+def write_zips(directory: Path) -> None:
+    """Write a zip for each participant, as a pipeline on a cluster leaves them."""
+    for label in PARTICIPANTS:
+        with zipfile.ZipFile(directory / f"sub-{label}_fmriprep-20.2.3.zip", "w") as file:
+            for name, content in outputs(label):
+                # With a time stamp of its own: the same bytes every time.
+                file.writestr(zipfile.ZipInfo(name), content)
+
+
 def write(directory: Path) -> None:
     """Write the example into a directory."""
     for name, content in study():
@@ -149,11 +175,15 @@ def count(directory: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", action="store_true", help="count instead of writing")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--count", action="store_true", help="count instead of writing")
+    what.add_argument("--zips", action="store_true", help="write zips of outputs instead")
     parser.add_argument("directory", type=Path)
     arguments = parser.parse_args()
     if arguments.count:
         print(count(arguments.directory))
+    elif arguments.zips:
+        write_zips(arguments.directory)
     else:
         write(arguments.directory)
 

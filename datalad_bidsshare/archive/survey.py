@@ -172,6 +172,17 @@ class Survey:
             for change in read_difference(self._request.root, f"{commit}~1", commit)
         }
 
+    def _foretell_standing(self, planned: Planned) -> str:
+        number = len(planned.standing)
+        are = "is" if number == 1 else "are"
+        if self._request.existing == "replace":
+            what = "replaced"
+        elif planned.standing <= planned.riding:
+            what = "kept"
+        else:
+            what = "compared: if they differ, the zip is refused"
+        return f"{number} of its files {are} there, to be {what}"
+
     def foretell(
         self, here: Sequence[Found], absent: Sequence[TrackedZip]
     ) -> Iterator[dict[str, Any]]:
@@ -180,11 +191,7 @@ class Survey:
         for planned in plans:
             notes = [planned.note] if planned.note else []
             if planned.standing:
-                what = "replaced" if self._request.existing == "replace" else "compared"
-                number = len(planned.standing)
-                are = "is" if number == 1 else "are"
-                refused = "" if what == "replaced" else ": if they differ, the zip is refused"
-                notes.append(f"{number} of its files {are} there, to be {what}{refused}")
+                notes.append(self._foretell_standing(planned))
             yield self._recorder.zip(
                 planned.zip,
                 "ok",

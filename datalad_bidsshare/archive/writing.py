@@ -143,7 +143,7 @@ class Writer:
             from datalad_bidsshare.archive.registering import Registrar
 
             self._registrar = Registrar(self._request, self._workspace)
-        ingested = ingest(self._request.root, tree, index, self._tracked)
+        ingested = ingest(self._request.root, tree, index, self._tracked, jobs=self._request.jobs)
         taken: list[_Taken] = []
         failures: list[tuple[Planned, str]] = []
         for planned in lot:
@@ -292,8 +292,8 @@ class Writer:
             shown = ", ".join(planned.stale[:_MOST_NAMED])
             others = len(planned.stale) - _MOST_NAMED
             notes.append(
-                "what an earlier version of the zip gave is not in it any more, and still there: "
-                f"{shown}{f' and {others} more' if others > 0 else ''} (git rm, if it is to go)"
+                f"still there from an earlier version of this zip: {shown}"
+                f"{f' and {others} more' if others > 0 else ''} (unpack them anew, or git rm them)"
             )
         more: dict[str, Any] = {} if commit is None else {"commit": commit}
         if not taken.changes:

@@ -6,14 +6,13 @@ somewhere, and gets them by running a program on it again.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from datalad_bidsshare.dataset.listing import Entry, decode, encode
 from datalad_bidsshare.dataset.process import environment, run
 from datalad_bidsshare.dataset.remotes import Remote, read_remotes
 from datalad_bidsshare.dataset.state import own_git_directory
-from datalad_bidsshare.dataset.termination import end_tree
+from datalad_bidsshare.dataset.termination import end_tree, guarded
 
 __all__ = [
     "EXTRACTED",
@@ -385,7 +384,7 @@ def _git_annex(
         start_new_session=True,
     )
     try:
-        with _guarded(process):
+        with guarded(process, group=True):
             out, error = process.communicate()
     except BaseException:
         # git hands no kill on to git-annex, nor git-annex to its program.
@@ -400,27 +399,3 @@ def _git_annex(
             f"{'; '.join(reasons[-_MOST_SAID:]) or f'exit code {process.returncode}'}"
         )
     return decode(out)
-
-
-# Waits for a line that a living parent writes, or for the end of input that a dead one leaves.
-_GUARD = 'read -r _ || kill -TERM "-$1"'
-
-
-@contextlib.contextmanager
-def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End a process group also when we are killed in a way that runs no code of ours."""
-    if os.name == "nt":  # pragma: no cover
-        yield
-        return
-    guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "sh", str(process.pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # not reached by a Ctrl-C in the terminal
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        guard.communicate(b"over\n")

@@ -9,7 +9,6 @@ be able to end, and learn why it failed.
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.dataset.errors import DatasetError
-from datalad_bidsshare.dataset.termination import end_tree
+from datalad_bidsshare.dataset.termination import end_tree, guarded
 
 if TYPE_CHECKING:
     from datalad.distribution.dataset import Dataset
@@ -82,7 +81,10 @@ class _AnnexBatch:
                         stdin=b"".join(encode(name) + b"\0" for name in asked),
                         total_nbytes=self._bytes_to_come(infos),
                     )
-                    stack.enter_context(_guarded(processes))
+                    # Left alone, git-annex with -J does not end when it can report to nobody: it
+                    # hangs for ever.
+                    for process in processes:
+                        stack.enter_context(guarded(process))
                     stream = started
                 while True:
                     record = None
@@ -183,34 +185,3 @@ def _protocol(processes: list[subprocess.Popen[bytes]]) -> type:
             super().connection_made(transport)
 
     return Protocol
-
-
-# Waits for a line that a living parent writes, or for the end of input that a dead one leaves.
-_GUARD = 'read -r _ || kill -TERM "$1"'
-
-
-@contextlib.contextmanager
-def _guarded(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """End git-annex also when we are killed in a way that runs no code of ours.
-
-    Left alone, git-annex with -J does not end when it can report to nobody: it hangs for ever.
-    """
-    if os.name == "nt":  # pragma: no cover
-        yield
-        return
-    guards = [
-        subprocess.Popen(
-            ["sh", "-c", _GUARD, "sh", str(process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            # not reached by a Ctrl-C in the terminal
-            start_new_session=True,
-        )
-        for process in processes
-    ]
-    try:
-        yield
-    finally:
-        for guard in guards:
-            guard.communicate(b"over\n")

@@ -25,7 +25,7 @@ from datalad_bidsshare.dataset.listing import Entry, Index, decode, encode
 from datalad_bidsshare.dataset.presence import annex_directory
 from datalad_bidsshare.dataset.process import Running, read_chunks, run, start
 from datalad_bidsshare.dataset.state import own_git_directory
-from datalad_bidsshare.dataset.termination import end_tree
+from datalad_bidsshare.dataset.termination import end_tree, guarded
 
 __all__ = ["Ingested", "ingest"]
 
@@ -62,7 +62,9 @@ class Ingested:
     bytesize: int
 
 
-def ingest(root: Path, tree: Path, index: Path, tracked: Index) -> dict[str, Ingested]:
+def ingest(
+    root: Path, tree: Path, index: Path, tracked: Index, *, jobs: int | None = None
+) -> dict[str, Ingested]:
     """Give all files of a private tree to git-annex, or to git as the dataset has its rules.
 
     The rules are those that `datalad save` would go by: `.gitattributes` as tracked,
@@ -81,6 +83,8 @@ def ingest(root: Path, tree: Path, index: Path, tracked: Index) -> dict[str, Ing
         tracked and the files.
     tracked
         What the dataset tracks; nothing else is staged.
+    jobs
+        Files that git-annex takes at a time. None: as many as there are processors, at most four.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def ingest(root: Path, tree: Path, index: Path, tracked: Index) -> dict[str, Ing
         _prepare(root, env, index, wanted, tracked)
     except (OSError, DatasetError) as e:
         raise _failure(root, [str(e)]) from e
-    _add(root, tree, env, wanted)
+    _add(root, tree, env, wanted, jobs or _usual_jobs())
     added = [e for e in _entries(root, env) if e.path in wanted]
     if len(added) != len(wanted):
         left = min(wanted.difference(e.path for e in added))
@@ -149,7 +153,7 @@ def _prepare(root: Path, env: dict[str, str], index: Path, paths: set[str], trac
         run(command, root, given=given, env=env)
 
 
-def _add(root: Path, tree: Path, env: dict[str, str], paths: set[str]) -> None:
+def _add(root: Path, tree: Path, env: dict[str, str], paths: set[str], jobs: int) -> None:
     if not _has_annex(root):
         command = _command("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul")
         # Nothing in a name is a pattern.
@@ -163,10 +167,10 @@ def _add(root: Path, tree: Path, env: dict[str, str], paths: set[str]) -> None:
         raise _failure(root, [_NO_ROOM])
     # By name: to be told of a directory, it would look for each file that is tracked in it.
     lines = {path for path in paths if "\n" in path}
-    _annex_add(root, tree, env, ["--batch", "-z"], _listed(paths - lines))
+    _annex_add(root, tree, env, ["--batch", "-z"], _listed(paths - lines), jobs)
     if lines:
         # git-annex does not find these in a batch.
-        _annex_add(root, tree, env, ["--", *(f"./{path}" for path in sorted(lines))], None)
+        _annex_add(root, tree, env, ["--", *(f"./{path}" for path in sorted(lines))], None, 1)
 
 
 def _listed(paths: Iterable[str]) -> bytes:
@@ -174,13 +178,22 @@ def _listed(paths: Iterable[str]) -> bytes:
 
 
 def _annex_add(
-    root: Path, tree: Path, env: dict[str, str], which: list[str], given: bytes | None
+    root: Path,
+    tree: Path,
+    env: dict[str, str],
+    which: list[str],
+    given: bytes | None,
+    jobs: int,
 ) -> None:
     command = _command("annex", "add", "--json", "--json-error-messages", "--no-check-gitignore")
+    if jobs > 1:
+        command.append(f"-J{jobs}")
     failures: list[str] = []
     try:
         with (
             start([*command, *which], tree, env=env, stdin=given is not None) as git,
+            # With -J, git-annex that can report to nobody does not end.
+            guarded(git.process),
             _watched(git, tree) as ended,
         ):
             if given is not None:
@@ -191,6 +204,15 @@ def _annex_add(
     except DatasetError as e:
         said = [_NO_ROOM] if ended.is_set() else []
         raise _failure(root, [*said, *failures] or [str(e)]) from e
+
+
+def _usual_jobs() -> int:
+    """Tell how many files git-annex takes at a time: most of it is waiting for the disk."""
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except AttributeError:
+        processors = os.cpu_count() or 1
+    return min(4, processors)
 
 
 def _room(tree: Path) -> int:

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["end_tree"]
+__all__ = ["end_tree", "guarded"]
 
 _PROC = Path("/proc")
 _GRACE = 5.0
@@ -106,3 +106,35 @@ def _table_from_ps() -> dict[int, tuple[int, str]]:
         if not state.startswith("Z"):
             table[int(pid)] = (int(parent), " ".join(began))
     return table
+
+
+# Waits for a line that a living parent writes, or for the end of input that a dead one leaves.
+_GUARD = 'read -r _ || kill -TERM "$1"'
+
+
+@contextlib.contextmanager
+def guarded(process: subprocess.Popen[bytes], *, group: bool = False) -> Iterator[None]:
+    """End a process also when we are killed in a way that runs no code of ours.
+
+    Parameters
+    ----------
+    process
+        Of ours; git hands the signal on to git-annex.
+    group
+        Whether it is the leader of a group, and all of that is to end.
+    """
+    if os.name == "nt":  # pragma: no cover
+        yield
+        return
+    guard = subprocess.Popen(
+        ["sh", "-c", _GUARD, "sh", f"{'-' if group else ''}{process.pid}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # not reached by a Ctrl-C in the terminal
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guard.communicate(b"over\n")
