@@ -452,7 +452,7 @@ def test_whatever_datalad_raises_is_a_result(
         raise Unexpected("out of order")
 
     if when == "guarding":
-        monkeypatch.setattr(gitannex, "_guarded", broken)
+        monkeypatch.setattr(gitannex, "guarded", broken)
     else:
         monkeypatch.setattr(
             AnnexRepo, "_call_annex", broken if when == "starting" else broken_later
