@@ -13,9 +13,13 @@ from tests.raw_dataset import _fresh_raw_clone, raw, raw_clone
 from tests.superdatasets import copy_of, make_study
 from tests.unzips import _zips, _zips_store, zips
 
-# What a shell starts in the background ignores interrupts, and so would all that tests start.
+# What a shell starts in the background ignores interrupts, with nohup also the end of the terminal,
+# and so would all that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("SIGHUP", "SIGTERM"):
+    if signal.getsignal(getattr(signal, _name, signal.SIGINT)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), signal.SIG_DFL)
 
 __all__ = [
     "Ria",

@@ -262,7 +262,7 @@ def _deflate() -> Any:
     return _module
 
 
-def _find() -> ModuleType:
+def _find() -> Any:
     # Measured on 400 MB (a quarter of it deflated text): ISA-L first, zlib-ng close to it.
     try:
         from isal import isal_zlib
