@@ -900,4 +900,4 @@ def test_what_a_person_reads(zips: Path) -> None:
         "the same in several zips and unpacked once"
     )
     out, _ = datalad("unzip-outputs", ONE, TWO, cwd=zips)
-    assert out.splitlines() == ["unzip-outputs: 2 unpacked before"]
+    assert out.splitlines() == ["unzip-outputs: 2 zips unpacked before"]

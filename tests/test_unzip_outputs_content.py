@@ -149,7 +149,7 @@ def test_what_is_fetched_stays_or_is_given_back(far: Path, process_log: ProcessL
     )
     out, _ = datalad("unzip-outputs", cwd=far)
     assert out.splitlines()[-1].startswith("unzip-outputs: 1 zip unpacked (8 files, ")
-    assert "fetched" in out and "2 unpacked before" in out
+    assert "fetched" in out and "2 zips unpacked before" in out
     assert zips_here(far) == {ONE, TEN}
 
 

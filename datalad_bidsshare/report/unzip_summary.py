@@ -86,7 +86,7 @@ def unzip_summary_line(res: Mapping[str, Any]) -> str:
             f"{human_bytes(sizes.get('written', 0))})"
         )
     left = res.get("left", {})
-    parts += [f"{left[why]:,} {word}" for why, word in _LEFT if left.get(why)]
+    parts += [f"{_counted(left[why], 'zip')} {word}" for why, word in _LEFT if left.get(why)]
     failed = zips.get("error", 0) + zips.get("impossible", 0) - left.get("stopped", 0)
     if failed:
         hidden = " (not all are shown; all: -f json)" if res.get("hidden") else ""
