@@ -140,3 +140,13 @@ def test_who_has_no_name_is_told_before_anything_is_unpacked(
     (message,) = failures(unzip(dataset=zips)).values()
     assert "user.name" in message or "user.email" in message
     assert not (zips / ".git/bidsshare/unzip/stage").exists()
+
+
+def test_a_zip_that_cannot_be_had_is_not_called_unknown(zips: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(zips), str(clone))
+    git(clone, "annex", "init", "-q")
+    git(clone, "config", "remote.origin.url", str(tmp_path / "gone"))
+    said = failures(unzip(dataset=clone, subject="01", suffix="T1w"))
+    assert ONE in said
+    assert not any("subject '01'" in message for message in said.values()), said

@@ -111,6 +111,8 @@ class MemberSelection:
         self._unmet: dict[tuple[str, str], ValueFilter] | None = None
         self._labels: dict[str, Counter[str]] = {}
         self._zips = self._looked = self._asked = self._too_shallow = 0
+        #: What the names of zips say that may hold something
+        self._named: set[tuple[str, str]] = set()
         self._passed_over: Counter[str] = Counter()
         self._example = ""
 
@@ -143,6 +145,7 @@ class MemberSelection:
             all(f.admits(named[f.entity]) for f in query.filters if f.entity in named)
             for query in queries
         ):
+            self._named.update(named.items())
             return True
         self._zips += 1
         # Its labels are among those that a mistyped value may have meant.
@@ -319,6 +322,9 @@ class MemberSelection:
         for (entity, value), wanted in (self._unmet or {}).items():
             if not self._looked and entity not in _NAMED:
                 # Zips were left alone for their names: what they hold is not known.
+                continue
+            if any(e == entity and wanted.has_literal(value, label) for e, label in self._named):
+                # There is a zip of it, though nothing was found in it, or it could not be had.
                 continue
             labels = self._labels[entity]
             if not any(wanted.has_literal(value, label) for label in labels):
