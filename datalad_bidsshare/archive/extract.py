@@ -115,7 +115,8 @@ def extract(
     ------
     ExtractionError
         For the first member that failed. As after any other exception (of `progress`, an
-        interrupt), what this call wrote is removed again, with the directories it made.
+        interrupt), the files that this call wrote are removed again. Directories stay: another
+        call may be writing into them.
     """
     run = _Run(fd, wanted, tree, progress)
     helpers = [
@@ -194,7 +195,6 @@ class _Run:
         self._reporting = threading.Lock()
         self._wanted = wanted
         self._files: list[str] = []
-        self._directories: list[str] = []
         # The large ones first, so that no thread is left with one at the end; the others as they
         # lie in the file. They are taken from the end of the list.
         self._queue = sorted(range(len(wanted)), key=self._urgency, reverse=True)
@@ -218,21 +218,9 @@ class _Run:
             parents.setdefault(parent, item.member.name)
         for parent, member in parents.items():
             try:
-                self._make_directory(os.path.join(self._tree, parent) if parent else self._tree)
+                os.makedirs(os.path.join(self._tree, parent), exist_ok=True)
             except OSError as e:
                 raise _not_written(member, e) from e
-
-    def _make_directory(self, path: str) -> None:
-        missing: list[str] = []
-        while path and not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for path in reversed(missing):
-            # Another zip may be unpacked into the same tree, at the same time, or fail there and
-            # take away what it made: that shows when the file is made.
-            with suppress(FileExistsError, FileNotFoundError):
-                os.mkdir(path)
-                self._directories.append(path)
 
     def work(self) -> None:
         """Unpack members until there are none left, or one failed. Raises nothing."""
@@ -250,13 +238,13 @@ class _Run:
             self.stopped = True
 
     def remove(self) -> None:
-        """Remove what was written, and directories that were made for it."""
+        """Remove what was written.
+
+        Directories stay: another zip may be unpacked into them at the same time.
+        """
         for path in self._files:
             with suppress(OSError):
                 os.unlink(path)
-        for path in reversed(self._directories):
-            with suppress(OSError):
-                os.rmdir(path)
 
     def _unpack(self, wanted: Wanted) -> Written:
         member = wanted.member
@@ -328,9 +316,6 @@ def _create(path: str) -> int:
         except FileExistsError:
             # of an earlier try that was killed
             os.unlink(path)
-        except FileNotFoundError:
-            # Another call that failed has taken its directories away, also this one.
-            os.makedirs(os.path.dirname(path), exist_ok=True)
     return os.open(path, _FLAGS, 0o666)
 
 
