@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalad_bidsshare.dataset.blobs import FileInfo
 from datalad_bidsshare.dataset.encoding import encode
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.full_disk import NO_ROOM, watched
 from datalad_bidsshare.dataset.termination import end_tree, guarded
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class _AnnexBatch:
         asked = [(i.key or "") if by_key else i.path for i in infos]
         processes: list[subprocess.Popen[bytes]] = []
         stream: Iterator[dict[str, Any]] = iter(())
+        ended: threading.Event | None = None
         try:
             with contextlib.ExitStack() as stack:
                 with self._telling():
@@ -85,6 +89,7 @@ class _AnnexBatch:
                     # hangs for ever.
                     for process in processes:
                         stack.enter_context(guarded(process))
+                        ended = stack.enter_context(watched(process, Path(self._ds.path)))
                     stream = started
                 while True:
                     record = None
@@ -93,6 +98,8 @@ class _AnnexBatch:
                     with self._telling():
                         record = next(stream, None)
                     if record is None:
+                        if ended is not None and ended.is_set():
+                            self.said = NO_ROOM
                         return
                     yield record
         finally:
@@ -169,10 +176,35 @@ class AnnexGet(_AnnexBatch):
 
 
 class AnnexDrop(_AnnexBatch):
-    """One run of `git annex drop`, which takes away nothing that is not elsewhere, too."""
+    """One run of `git annex drop`, which takes away nothing that is not elsewhere, too.
 
-    def __init__(self, ds: Dataset, jobs: int | Callable[[Dataset], int]) -> None:
-        super().__init__(ds, "drop", [], jobs)
+    Parameters
+    ----------
+    ds, jobs
+        As with other commands.
+    unchecked
+        Not to look for other copies.
+    asked
+        UUIDs of repositories that are to be looked at although somebody declared that they are
+        to be trusted blindly. The declaration may have come with the dataset.
+    ignored
+        UUIDs of repositories whose copies do not count.
+    """
+
+    def __init__(
+        self,
+        ds: Dataset,
+        jobs: int | Callable[[Dataset], int],
+        *,
+        unchecked: bool = False,
+        asked: Iterable[str] = (),
+        ignored: Iterable[str] = (),
+    ) -> None:
+        options = [f"--semitrust={uuid}" for uuid in asked]
+        options += [f"--untrust={uuid}" for uuid in ignored]
+        if unchecked:
+            options = ["--force"]
+        super().__init__(ds, "drop", options, jobs)
 
 
 def _protocol(processes: list[subprocess.Popen[bytes]]) -> type:

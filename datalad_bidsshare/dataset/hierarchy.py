@@ -5,6 +5,7 @@ Looking installs nothing; only `install` does.
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import stat
@@ -12,6 +13,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from datalad_bidsshare.dataset.quiet import quiet_clone
 
 __all__ = [
     "InstallResult",
@@ -21,6 +24,7 @@ __all__ = [
     "mount_of",
 ]
 
+lgr = logging.getLogger("datalad.bidsshare.dataset")
 
 # IO_REPARSE_TAG_MOUNT_POINT of Windows: a link to a directory in all but name
 _JUNCTION = 0xA0000003
@@ -152,17 +156,19 @@ def install(parent: Path, mount: str) -> InstallResult:
         )
     if contains_repo(path):
         return InstallResult(path, "notneeded", "")
+    lgr.info("Installing the subdataset %s", mount)
     try:
-        results = Dataset(str(parent)).get(
-            str(path),
-            get_data=False,
-            recursive=False,
-            on_failure="ignore",
-            result_renderer="disabled",
-            return_type="list",
-            result_filter=None,
-            result_xfm=None,
-        )
+        with quiet_clone():
+            results = Dataset(str(parent)).get(
+                str(path),
+                get_data=False,
+                recursive=False,
+                on_failure="ignore",
+                result_renderer="disabled",
+                return_type="list",
+                result_filter=None,
+                result_xfm=None,
+            )
     except Exception as e:
         # DataLad and its extensions raise what they meet on their way: there is no list of it,
         # and the other subdatasets must not suffer.

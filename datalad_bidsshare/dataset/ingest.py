@@ -7,8 +7,6 @@ import json
 import os
 import shlex
 import shutil
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from datalad_bidsshare.dataset.blobs import describe, read_blobs
 from datalad_bidsshare.dataset.commits import Change, blob_name
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.full_disk import NO_ROOM, room, watched
 from datalad_bidsshare.dataset.keys import (
     LARGEST_POINTER,
     bytesize_of_key,
@@ -23,9 +22,9 @@ from datalad_bidsshare.dataset.keys import (
 )
 from datalad_bidsshare.dataset.listing import Entry, Index, decode, encode
 from datalad_bidsshare.dataset.presence import annex_directory
-from datalad_bidsshare.dataset.process import Running, read_chunks, run, start
+from datalad_bidsshare.dataset.process import read_chunks, run, start
 from datalad_bidsshare.dataset.state import own_git_directory
-from datalad_bidsshare.dataset.termination import end_tree, guarded
+from datalad_bidsshare.dataset.termination import guarded
 
 __all__ = ["Ingested", "ingest"]
 
@@ -36,11 +35,6 @@ _MOST_SAID = 5
 
 _LEAST_ROOM = 16 << 20
 """Bytes that must be free: links, git's objects and git-annex's databases grow."""
-
-_FULL = 1 << 20
-_NO_ROOM = "No space left on device"
-_PATIENCE = 10.0
-"""Seconds that git-annex gets on a full disk. There it tries to write its databases for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +157,8 @@ def _add(root: Path, tree: Path, env: dict[str, str], paths: set[str], jobs: int
         except DatasetError as e:
             raise _failure(root, [str(e)]) from e
         return
-    if _room(tree) < _LEAST_ROOM:
-        raise _failure(root, [_NO_ROOM])
+    if room(tree) < _LEAST_ROOM:
+        raise _failure(root, [NO_ROOM])
     # By name: to be told of a directory, it would look for each file that is tracked in it.
     lines = {path for path in paths if "\n" in path}
     _annex_add(root, tree, env, ["--batch", "-z"], _listed(paths - lines), jobs)
@@ -194,7 +188,7 @@ def _annex_add(
             start([*command, *which], tree, env=env, stdin=given is not None) as git,
             # With -J, git-annex that can report to nobody does not end.
             guarded(git.process),
-            _watched(git, tree) as ended,
+            watched(git.process, tree) as ended,
         ):
             if given is not None:
                 git.ask(given)
@@ -202,7 +196,7 @@ def _annex_add(
             for chunk in read_chunks(git.stdout, b"\n"):
                 failures += _failures(chunk)
     except DatasetError as e:
-        said = [_NO_ROOM] if ended.is_set() else []
+        said = [NO_ROOM] if ended.is_set() else []
         raise _failure(root, [*said, *failures] or [str(e)]) from e
 
 
@@ -213,45 +207,6 @@ def _usual_jobs() -> int:
     except AttributeError:
         processors = os.cpu_count() or 1
     return min(4, processors)
-
-
-def _room(tree: Path) -> int:
-    return shutil.disk_usage(tree).free
-
-
-@contextlib.contextmanager
-def _watched(git: Running, tree: Path) -> Iterator[threading.Event]:
-    """End a git-annex that will never end: on a full disk, and when the block raises.
-
-    Yields
-    ------
-    Event
-        Set when it was ended because of a full disk.
-    """
-    full, over = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        since = time.monotonic()
-        while not over.wait(min(0.5, _PATIENCE)):
-            with contextlib.suppress(OSError):
-                if _room(tree) >= _FULL:
-                    since = time.monotonic()
-                elif time.monotonic() - since > _PATIENCE:
-                    full.set()
-                    end_tree(git.process, grace=1.0)
-                    return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield full
-    except BaseException:
-        # git hands no kill on to git-annex.
-        end_tree(git.process)
-        raise
-    finally:
-        over.set()
-        watcher.join()
 
 
 def _has_annex(root: Path) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from datalad_bidsshare.dataset.errors import DatasetError, NotADatasetError
+from datalad_bidsshare.dataset.secrets import without_secrets
 
 __all__ = ["CHUNK", "Running", "read_chunks", "run", "start"]
 
@@ -137,6 +138,8 @@ def _failure(root: Path, args: object, code: int, said: str) -> DatasetError:
     if "not a git repository" in said:
         return NotADatasetError(f"{root} is not a dataset: {said}")
     command = " ".join(map(str, args)) if isinstance(args, (list, tuple)) else str(args)
+    # Remotes that somebody configured may have passwords in their URLs.
+    command, said = without_secrets(command), without_secrets(said)
     return DatasetError(
         f"{command!r} failed in {root} (exit code {code}): {said or 'it gave no reason'}. "
         "Run 'git fsck' there to see if the repository is damaged"

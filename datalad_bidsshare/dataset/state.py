@@ -11,7 +11,7 @@ from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.dataset.errors import DatasetError
 from datalad_bidsshare.dataset.process import read_chunks, run, start
 
-__all__ = ["Head", "own_git_directory", "read_head", "unsaved"]
+__all__ = ["Head", "changed_paths", "own_git_directory", "read_head", "unsaved"]
 
 # git's notes that something was begun which the next commit would finish
 _UNFINISHED = {
@@ -120,6 +120,44 @@ def unsaved(root: Path, most: int = 5) -> list[str]:
                 path = _unsaved_path(root, record)
                 if path is not None and len(found) < most:
                     found.append(path)
+    return found
+
+
+def changed_paths(root: Path) -> set[str]:
+    """Tell which tracked files differ from the commit that is checked out.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+
+    Returns
+    -------
+    set of str
+        Files that were modified, staged (also new ones) or deleted, in the index or in the work
+        tree. Subdatasets and untracked files are not among them.
+
+    Raises
+    ------
+    DatasetError
+        When git cannot tell.
+    """
+    # First without git-annex's filter, which may take seconds to start: unlocked files that were
+    # touched look changed then, and what is not changed now is not with it either.
+    found = _status(root, ["-c", "filter.annex.process=", "-c", "filter.annex.clean="])
+    return _status(root, []) if found else found
+
+
+def _status(root: Path, settings: list[str]) -> set[str]:
+    # Only a look: git does not write what it has found out to the index.
+    command = ["git", *settings, "--no-optional-locks", "status", "--porcelain=v2", "-z"]
+    command += ["--no-renames", "--untracked-files=no", "--ignore-submodules=all"]
+    found: set[str] = set()
+    with start(command, root) as git:
+        for chunk in read_chunks(git.stdout):
+            for record in decode(chunk).split("\0"):
+                if record[:1] in _FIELDS:
+                    found.add(record.split(" ", _FIELDS[record[:1]])[-1])
     return found
 
 

@@ -23,7 +23,7 @@ from datalad_bidsshare.dataset.presence import annex_directory
 from datalad_bidsshare.dataset.process import run
 from datalad_bidsshare.dataset.remotes import Remote, read_remotes
 
-__all__ = ["Store", "stores"]
+__all__ = ["Store", "same_annex", "stores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +89,70 @@ def stores(root: Path) -> list[Store]:
     DatasetError
         When the dataset cannot be read.
     """
-    remotes = read_remotes(root)
-    logged = _Log(root)
     own = annex_directory(root)
     seen = {_resolved(own / "objects")} if own is not None else set()
     found: list[Store] = []
-    for remote in remotes:
+    for remote, objects in _directories(root):
+        if objects not in seen:
+            seen.add(objects)
+            found.append(Store(remote.name, objects))
+    return found
+
+
+def same_annex(root: Path) -> dict[str, str]:
+    """Find remotes that have no copies of their own: their objects are those of this dataset.
+
+    A link in one of them leads to the other (ephemeral clones), or both lead to a third. git-annex
+    does not notice, and would take one copy for two.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset.
+
+    Returns
+    -------
+    dict
+        UUID of the remote to its name.
+
+    Raises
+    ------
+    DatasetError
+        When the dataset cannot be read.
+    """
+    own = annex_directory(root)
+    found: dict[str, str] = {}
+    if own is None:
+        return found
+    for remote, objects in _directories(root):
+        with contextlib.suppress(OSError):
+            if not os.path.samefile(own / "objects", objects):
+                continue
+            uuid = remote.get("annex-uuid") or _uuid_of(root, remote)
+            if uuid:
+                found[uuid] = remote.name
+    return found
+
+
+def _uuid_of(root: Path, remote: Remote) -> str:
+    """Ask a repository on this machine who it is, as git-annex does when it first needs it."""
+    for place in remote.places:
+        with contextlib.suppress(DatasetError, OSError):
+            said = run(["git", "config", "annex.uuid"], root / (_local(place) or place))
+            return decode(said).strip()
+    return ""
+
+
+def _directories(root: Path) -> Iterator[tuple[Remote, Path]]:
+    """Give the directories with objects of remotes, resolved, in the order of configuration."""
+    logged = _Log(root)
+    for remote in read_remotes(root):
         for place in _places(root, remote, logged):
             # Not there any more, or not for us to see
             with contextlib.suppress(OSError):
                 objects = _resolved(place)
-                if objects not in seen and objects.is_dir():
-                    seen.add(objects)
-                    found.append(Store(remote.name, objects))
-    return found
+                if objects.is_dir():
+                    yield remote, objects
 
 
 def _resolved(directory: Path) -> Path:

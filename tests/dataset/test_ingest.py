@@ -336,7 +336,7 @@ def test_a_disk_that_takes_no_more(
         if what == "fills up":
             # As if there had been room before. git-annex itself would never end.
             monkeypatch.setattr("datalad_bidsshare.dataset.ingest._LEAST_ROOM", 0)
-            monkeypatch.setattr("datalad_bidsshare.dataset.ingest._PATIENCE", 1.0)
+            monkeypatch.setattr("datalad_bidsshare.dataset.full_disk._PATIENCE", 1.0)
         if what != "read-only":
             with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
                 while filler.write(b"x" * 4096):
