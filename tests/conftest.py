@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cleans import _full, full
 from tests.dataset.conftest import Ria, _quiet_git, ria, slow_remote
 from tests.process_log import process_log
 from tests.raw_dataset import _fresh_raw_clone, raw, raw_clone
@@ -24,9 +25,11 @@ for _name in ("SIGHUP", "SIGTERM"):
 __all__ = [
     "Ria",
     "_fresh_raw_clone",
+    "_full",
     "_quiet_git",
     "_zips",
     "_zips_store",
+    "full",
     "process_log",
     "raw",
     "raw_clone",

@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
-
-import datalad
 
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.request import ExportRequest
 from datalad_bidsshare.plan.outcome import Problem, Subdataset
 from datalad_bidsshare.report.records import Recorder
-from datalad_bidsshare.report.slot import Slot
+from datalad_bidsshare.report.slot import Slot, is_command_line
 
 __all__ = ["ExportRecorder", "Tally"]
 
@@ -37,16 +34,6 @@ class Tally:
         """Count a file."""
         self.files[what] += 1
         self.bytes[what] += size or 0
-
-
-def _is_command_line(root: Path) -> bool:
-    """Tell whether the command line asks, and nothing but a renderer looks at the records."""
-    if datalad.get_apimode() != "cmdline":
-        return False
-    from datalad.distribution.dataset import Dataset
-
-    # Hooks see each record.
-    return not any(name.startswith("datalad.result-hook.") for name in Dataset(root).config.keys())  # noqa: SIM118
 
 
 #: In place of a record that nobody would see.
@@ -77,7 +64,7 @@ class ExportRecorder:
         self._common: dict[str, Any] = {"action": action, "refds": self._root, "logger": logger}
         if files.dry_run:
             self._common["dry_run"] = True
-        self.slot = Slot() if _is_command_line(files.root) else None
+        self.slot = Slot() if is_command_line(files.root) else None
         self._failures: Counter[str] = Counter()
         self.tally = Tally()
         #: Problems that may hide files: what is not selected then is no reason to delete.

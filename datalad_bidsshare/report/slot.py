@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Slot"]
+import datalad
+
+__all__ = ["Slot", "is_command_line"]
 
 
 class Slot(dict[str, Any]):
@@ -21,3 +24,19 @@ class Slot(dict[str, Any]):
     """
 
     unseen = False
+
+
+def is_command_line(root: Path) -> bool:
+    """Tell whether the command line asks, and nothing but a renderer looks at the records.
+
+    Parameters
+    ----------
+    root
+        Root of the dataset whose configuration may say otherwise, or another directory.
+    """
+    if datalad.get_apimode() != "cmdline":
+        return False
+    from datalad.distribution.dataset import Dataset
+
+    # Hooks see each record.
+    return not any(name.startswith("datalad.result-hook.") for name in Dataset(root).config.keys())  # noqa: SIM118
