@@ -57,15 +57,29 @@ class BidsGet(Interface):
         dataset=Parameter(
             args=("-d", "--dataset"),
             doc="""dataset to get from. If not given, the one that the current directory is
-            in.""",
+            in. With --source, the place of the clone: nothing may be there, an empty directory,
+            or a clone of that source.""",
             constraints=EnsureDataset() | EnsureNone(),
+        ),
+        source=Parameter(
+            args=("-s", "--source"),
+            metavar="URL",
+            doc="""clone the dataset from here, unless there is a clone of it already, then get:
+            a path, a URL, a RIA URL ('ria+file://STORE#ID'), or what else `datalad clone`
+            takes.""",
+        ),
+        at=Parameter(
+            args=("--at",),
+            metavar="VERSION",
+            doc="""with --source, the tag, branch or commit to check out.""",
         ),
         path=Parameter(
             args=("path",),
             metavar="PATH",
             nargs="*",
             doc="""limit the selection to these files and directories. Relative paths start at
-            the current directory, as for `datalad get`.""",
+            the current directory, as for `datalad get`; with --source, at the root of the
+            dataset.""",
         ),
         **SELECTION_PARAMETERS,
         recursive=recursion_flag,
@@ -116,6 +130,13 @@ class BidsGet(Interface):
             code_py="bids_get('derivatives/fmriprep', space='MNI152NLin2009cAsym', desc='preproc')",
         ),
         dict(
+            text="Clone a dataset, and get the T1w images of two subjects",
+            code_cmd="datalad bids-get -s ///openneuro/ds000001 -d ds000001 --sub 01,02 "
+            "--suffix T1w",
+            code_py="bids_get(source='///openneuro/ds000001', dataset='ds000001', "
+            "subject=['01', '02'], suffix='T1w')",
+        ),
+        dict(
             text="Get just what an fMRIPrep run with a filter file would use",
             code_cmd="datalad bids-get -r --filter-file filter.json --companions linked",
             code_py="bids_get(recursive=True, filter_file='filter.json', companions='linked')",
@@ -129,6 +150,8 @@ class BidsGet(Interface):
         path: Any = None,
         *,
         dataset: Any = None,
+        source: Any = None,
+        at: str | None = None,
         subject: Values = None,
         session: Values = None,
         datatype: Values = None,
@@ -153,10 +176,10 @@ class BidsGet(Interface):
         # All the rest is imported here: `--help` must not pay for it.
         from datalad_bidsshare.fetch import fetch
         from datalad_bidsshare.plan.open_request import open_request
+        from datalad_bidsshare.plan.sourcing import in_clone_at
 
-        yield from fetch(
-            "bids-get",
-            open_request(
+        def get(dataset: Any, commit: str | None) -> Iterator[dict[str, Any]]:
+            request = open_request(
                 path,
                 dataset,
                 "get BIDS files",
@@ -181,9 +204,12 @@ class BidsGet(Interface):
                 recursion_limit=recursion_limit,
                 jobs=jobs,
                 remote=from_,
+                at=commit,
                 dry_run=dry_run,
-            ),
-        )
+            )
+            return fetch("bids-get", request)
+
+        yield from in_clone_at("bids-get", source, dataset, get, at=at, dry_run=dry_run)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:

@@ -58,6 +58,22 @@ class ExportPlain(Interface):
             in.""",
             constraints=EnsureDataset() | EnsureNone(),
         ),
+        source=Parameter(
+            args=("-s", "--source"),
+            metavar="URL",
+            doc="""export from the dataset at this place, instead of one that is cloned here: a
+            path, a URL, a RIA URL ('ria+file://STORE#ID'), or what else `datalad clone` takes. A
+            clone is made and kept where `datalad cache-clean --list` shows it, so that the next
+            export from there only fetches what is new. With --drop-fetched, names are all that it
+            keeps. A record of what was exported stays with your user's data, not with that
+            clone.""",
+        ),
+        no_update=Parameter(
+            args=("--no-update",),
+            action="store_true",
+            doc="""with --source, do not ask there whether anything is new, if there is a clone
+            already.""",
+        ),
         dest=Parameter(
             args=("dest",),
             metavar="DEST",
@@ -68,7 +84,8 @@ class ExportPlain(Interface):
             args=("path",),
             metavar="PATH",
             nargs="*",
-            doc="""limit the selection to these files and directories of the dataset.""",
+            doc="""limit the selection to these files and directories of the dataset. Relative
+            paths start at the current directory; with --source, at the root of the dataset.""",
         ),
         **SELECTION_PARAMETERS,
         at=Parameter(
@@ -181,6 +198,14 @@ class ExportPlain(Interface):
             code_py="export_plain('/srv/plain/study', recursive=True, delete=True)",
         ),
         dict(
+            text="Hand over the resting state data of a dataset in a store, without cloning it "
+            "first",
+            code_cmd="datalad export-plain --source 'ria+file:///data/store#~study' /mnt/usb/study "
+            "--task rest",
+            code_py="export_plain('/mnt/usb/study', source='ria+file:///data/store#~study', "
+            "task='rest')",
+        ),
+        dict(
             text="Write a release into one archive, to upload it",
             code_cmd="datalad export-plain study-1.0.zip --at 1.0.0 --archive",
             code_py="export_plain('study-1.0.zip', at='1.0.0', archive=True)",
@@ -200,6 +225,8 @@ class ExportPlain(Interface):
         path: Any = None,
         *,
         dataset: Any = None,
+        source: Any = None,
+        no_update: bool = False,
         subject: Values = None,
         session: Values = None,
         datatype: Values = None,
@@ -242,39 +269,40 @@ class ExportPlain(Interface):
         from datalad_bidsshare.export.open_export import open_export
         from datalad_bidsshare.export.run import export
         from datalad_bidsshare.plan.open_request import open_request
+        from datalad_bidsshare.plan.sourcing import in_managed_clone
 
-        yield from export(
-            "export-plain",
-            open_export(
+        def copy(given: Any, commit: str | None, managed: Any) -> Iterator[dict[str, Any]]:
+            request = open_request(
+                path,
+                given,
+                "export plain files",
+                selection=dict(
+                    subject=subject,
+                    session=session,
+                    datatype=datatype,
+                    task=task,
+                    run=run,
+                    suffix=suffix,
+                    extension=extension,
+                    space=space,
+                    desc=desc,
+                    entities=entities,
+                    where=where,
+                    filter_file=filter_file,
+                    filter_query=filter_query,
+                    exclude=exclude,
+                ),
+                companions=companions,
+                recursive=recursive,
+                recursion_limit=recursion_limit,
+                jobs=jobs,
+                at=commit,
+                dry_run=dry_run,
+            )
+            plan = open_export(
                 dest,
                 dataset,
-                open_request(
-                    path,
-                    dataset,
-                    "export plain files",
-                    selection=dict(
-                        subject=subject,
-                        session=session,
-                        datatype=datatype,
-                        task=task,
-                        run=run,
-                        suffix=suffix,
-                        extension=extension,
-                        space=space,
-                        desc=desc,
-                        entities=entities,
-                        where=where,
-                        filter_file=filter_file,
-                        filter_query=filter_query,
-                        exclude=exclude,
-                    ),
-                    companions=companions,
-                    recursive=recursive,
-                    recursion_limit=recursion_limit,
-                    jobs=jobs,
-                    at=at,
-                    dry_run=dry_run,
-                ),
+                request,
                 missing=missing,
                 drop_fetched=drop_fetched,
                 delete=delete,
@@ -287,7 +315,12 @@ class ExportPlain(Interface):
                 window=window,
                 no_receipt=no_receipt,
                 jobs=jobs,
-            ),
+                managed=managed,
+            )
+            return export("export-plain", plan)
+
+        yield from in_managed_clone(
+            "export-plain", source, dataset, dest, copy, at=at, no_update=no_update, dry_run=dry_run
         )
 
     @staticmethod

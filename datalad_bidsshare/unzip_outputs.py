@@ -57,15 +57,24 @@ class UnzipOutputs(Interface):
         dataset=Parameter(
             args=("-d", "--dataset"),
             doc="""dataset that gets the files. If not given, the one that the current directory
-            is in.""",
+            is in. With --source, the place of the clone: nothing may be there, an empty directory,
+            or a clone of that source.""",
             constraints=EnsureDataset() | EnsureNone(),
+        ),
+        source=Parameter(
+            args=("-s", "--source"),
+            metavar="URL",
+            doc="""clone the dataset from here, unless there is a clone of it already, then unpack
+            in the clone: a path, a URL, a RIA URL ('ria+file://STORE#ID'), or what else `datalad
+            clone` takes.""",
         ),
         path=Parameter(
             args=("path",),
             metavar="ZIP|GLOB",
             nargs="*",
             doc="""zips, directories with zips, or globs ('inputs/*_fmriprep-*.zip'), also in
-            subdatasets; relative ones are seen from the current directory.
+            subdatasets; relative ones are seen from the current directory, with --source from
+            the root of the dataset.
             If not given, every tracked *.zip in the dataset and its installed
             subdatasets.""",
         ),
@@ -216,6 +225,13 @@ class UnzipOutputs(Interface):
             "into='reports/{subject}')",
         ),
         dict(
+            text="Clone a dataset of zips, and unpack in the clone",
+            code_cmd="datalad unzip-outputs --source 'ria+file:///data/store#~fmriprep' "
+            "-d fmriprep --strip 1",
+            code_py="unzip_outputs(source='ria+file:///data/store#~fmriprep', dataset='fmriprep', "
+            "strip=1)",
+        ),
+        dict(
             text="Do not end at zips that are damaged, and keep no zip that had to be fetched",
             code_cmd="datalad unzip-outputs --on-zip-error continue --drop-zips",
             code_py="unzip_outputs(on_zip_error='continue', drop_zips=True)",
@@ -229,6 +245,7 @@ class UnzipOutputs(Interface):
         path: Any = None,
         *,
         dataset: Any = None,
+        source: Any = None,
         include: Any = None,
         exclude: Any = None,
         subject: Values = None,
@@ -264,10 +281,10 @@ class UnzipOutputs(Interface):
         # All the rest is imported here: `--help` must not pay for it.
         from datalad_bidsshare.archive.open_unzip import open_unzip
         from datalad_bidsshare.archive.run import unzip
+        from datalad_bidsshare.plan.sourcing import in_clone_at
 
-        yield from unzip(
-            "unzip-outputs",
-            open_unzip(
+        def unpack(dataset: Any, commit: str | None) -> Iterator[dict[str, Any]]:
+            request = open_unzip(
                 path,
                 dataset,
                 include=include,
@@ -303,8 +320,10 @@ class UnzipOutputs(Interface):
                 max_ratio=max_ratio,
                 max_members=max_members,
                 dry_run=dry_run,
-            ),
-        )
+            )
+            return unzip("unzip-outputs", request)
+
+        yield from in_clone_at("unzip-outputs", source, dataset, unpack, dry_run=dry_run)
 
     @staticmethod
     def custom_result_renderer(res: dict[str, Any], **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -45,6 +45,7 @@ def fetch_window(
     part: Part,
     lot: Sequence[Item],
     fetched: list[FileInfo],
+    lost: Callable[[Item], bool] = lambda item: False,
 ) -> Generator[Item | dict[str, Any], None, None]:
     """Fetch the content of items: one git-annex process.
 
@@ -60,11 +61,14 @@ def fetch_window(
         The items.
     fetched
         Takes what came, and was not here before.
+    lost
+        Asked about content that was here, and was gone at once: whether the caller tries again.
 
     Yields
     ------
     Item or dict
-        Each item whose content is here now, and the record of each that could not be had.
+        Each item whose content is here now, and the record of each that could not be had, unless
+        the caller tries again.
     """
     from datalad_bidsshare.dataset.transfer import get
 
@@ -80,8 +84,10 @@ def fetch_window(
                 items = waiting.pop(result.info.path)
                 how, place = sources.find(result.info)
                 if place is None:
+                    came = result.status in ("ok", "notneeded")
                     for item in items:
-                        yield recorder.item(item, "error", result.message)
+                        if not (came and lost(item)):
+                            yield recorder.item(item, "error", _why_not(item, result.message))
                     continue
                 if result.status == "ok" and how == "present":
                     fetched.append(result.info)
@@ -94,6 +100,13 @@ def fetch_window(
             for items in waiting.values():
                 for item in items:
                     yield recorder.item(item, "error", str(error))
+
+
+def _why_not(item: Item, said: str) -> str:
+    if item.lost or not said:
+        said = said or "somebody drops it at once"
+        return f"content vanished while the export went on, and could not be had again: {said}"
+    return said
 
 
 def drop_tables(parts: Iterable[Part]) -> None:

@@ -21,7 +21,7 @@ from datalad_bidsshare.export.log import append_log
 from datalad_bidsshare.export.receipt import Receipt, SourceDataset, public_url
 from datalad_bidsshare.export.request import ExportRequest
 
-__all__ = ["Given", "describe_given", "ledger_directory"]
+__all__ = ["Given", "describe_given", "ledger_directory", "notes_directory"]
 
 lgr = logging.getLogger("datalad.bidsshare.export")
 
@@ -83,7 +83,7 @@ class Given:
             "user": _user(),
             "host": platform.node(),
             "destination": str(request.dest),
-            "dataset": str(root),
+            "dataset": request.source or str(root),
             "versions": {m or ".": v.commit for m, v in self.versions.items()},
             "selection": request.described,
             "options": _options(request),
@@ -94,20 +94,31 @@ class Given:
         else:
             entry["keys-sha256"] = hashlib.sha256("\n".join(keys).encode()).hexdigest()
         try:
-            append_log(git_directory(root), entry)
+            append_log(notes_directory(request), entry)
         except OSError as error:
-            lgr.warning("That this was exported could not be noted in %s: %s", root, error.strerror)
+            place = request.notes or root
+            lgr.warning(
+                "That this was exported could not be noted in %s: %s", place, error.strerror
+            )
+
+
+def notes_directory(request: ExportRequest) -> Path:
+    """Give where is kept what the receiver is not to have: the log, and a secret.
+
+    In the git directory of the dataset, unless that is a clone that may be removed at any time.
+    """
+    return request.notes or git_directory(request.files.root) / "bidsshare"
 
 
 def ledger_directory(request: ExportRequest) -> Path:
     """Give where it is written down what an export wrote.
 
-    At the destination; without a receipt there, in the git directory of the dataset.
+    At the destination; without a receipt there, among the notes.
     """
     if request.receipt:
         return request.dest / ".bidsshare"
     name = hashlib.sha256(os.fsencode(request.dest)).hexdigest()[:16]
-    return git_directory(request.files.root) / "bidsshare" / "exports" / name
+    return notes_directory(request) / "exports" / name
 
 
 def describe_given(request: ExportRequest, parts: Sequence[Part]) -> Given:

@@ -133,6 +133,8 @@ class Item:
     rechecked: bool = False
     #: Bytes that had to be fetched for it.
     transferred: int = 0
+    #: How often its content was found, and was gone when it was to be read.
+    lost: int = 0
 
     @property
     def is_executable(self) -> bool:

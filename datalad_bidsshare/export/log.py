@@ -1,4 +1,4 @@
-"""What was given, when, to where: a log that stays with the dataset, in its git directory."""
+"""What was given, when, to where: a log that stays with whoever gave it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datalad_bidsshare.export.replacing import sync_directory
 
 __all__ = ["append_log"]
 
-LOG: Final = "bidsshare/exports.jsonl"
+LOG: Final = "exports.jsonl"
 _FLAGS = (
     os.O_RDWR
     | os.O_APPEND
@@ -27,13 +27,13 @@ _FLAGS = (
 )
 
 
-def append_log(git_dir: Path, entry: Mapping[str, Any]) -> Path:
+def append_log(notes: Path, entry: Mapping[str, Any]) -> Path:
     """Append what an export did, and have it on the disk.
 
     Parameters
     ----------
-    git_dir
-        The git directory of the dataset, that of the main work tree.
+    notes
+        Directory for it, which is made if need be: see `given.notes_directory`.
     entry
         What JSON can hold. `when` (UTC) is added, unless it is there.
 
@@ -47,7 +47,7 @@ def append_log(git_dir: Path, entry: Mapping[str, Any]) -> Path:
     OSError
         When it cannot be written: a read-only dataset, no space.
     """
-    log = git_dir / LOG
+    log = notes / LOG
     log.parent.mkdir(exist_ok=True)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     # All ASCII: a byte of a path that is no UTF-8 becomes '\udcXX'.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from datalad_bidsshare.dataset.sources import Elsewhere
 from datalad_bidsshare.dataset.space import parse_size
 from datalad_bidsshare.export.request import Existing, ExportRequest, Missing, Tables
 from datalad_bidsshare.plan.request import Request
 from datalad_bidsshare.selection.errors import SelectionError
+
+if TYPE_CHECKING:
+    from datalad_bidsshare.plan.sourcing import Managed
 
 __all__ = ["default_workers", "open_destination", "open_export"]
 
@@ -33,6 +36,7 @@ def open_export(
     no_verify: bool,
     archive: bool,
     no_receipt: bool,
+    managed: Managed | None = None,
 ) -> ExportRequest:
     """Validate the parameters of the command, and say what they ask for.
 
@@ -48,6 +52,8 @@ def open_export(
     missing, existing, tables, window, jobs, drop_fetched, delete, force, checksum, no_verify, \
     archive, no_receipt
         As given to the command.
+    managed
+        The managed clone that is exported from, if it is one.
 
     Raises
     ------
@@ -74,6 +80,9 @@ def open_export(
         checksum=bool(checksum),
         verify=not no_verify,
         receipt=not no_receipt,
+        source=managed.source if managed else "",
+        notes=managed.notes if managed else None,
+        apart=managed.apart if managed else (),
     )
 
 

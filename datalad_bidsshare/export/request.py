@@ -51,6 +51,13 @@ class ExportRequest:
         Copying processes.
     partial
         Whether there are subdatasets that are left out.
+    source
+        What was given for the dataset if that is a managed clone, without secrets; else ''.
+    notes
+        Where log and secret (and without a receipt the ledger) are kept; None is the git directory
+        of the dataset.
+    apart
+        Roots of other datasets that the destination must not lie in, nor hold.
     """
 
     files: Request
@@ -68,6 +75,9 @@ class ExportRequest:
     tables: Tables = "selected"
     workers: int = 1
     partial: bool = False
+    source: str = ""
+    notes: Path | None = None
+    apart: tuple[Path, ...] = ()
 
     @property
     def is_subset(self) -> bool:

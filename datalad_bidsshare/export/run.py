@@ -18,7 +18,12 @@ from datalad_bidsshare.disk.names import TEMPORARY
 from datalad_bidsshare.export.explain import missing_message
 from datalad_bidsshare.export.fetching import drop_tables, fetch_window, windows
 from datalad_bidsshare.export.foretelling import foretell
-from datalad_bidsshare.export.given import Given, describe_given, ledger_directory
+from datalad_bidsshare.export.given import (
+    Given,
+    describe_given,
+    ledger_directory,
+    notes_directory,
+)
 from datalad_bidsshare.export.items import Item, Part, Settled
 from datalad_bidsshare.export.ledger import FILES, Ledger, LedgerError
 from datalad_bidsshare.export.made import MadeDirectories
@@ -74,7 +79,7 @@ def export(action: str, request: ExportRequest) -> Iterator[dict[str, Any]]:
     try:
         why_not = None
         if request.archive is None:
-            why_not = Target.check(request.dest, [request.files.root])
+            why_not = Target.check(request.dest, [request.files.root, *request.apart])
         if why_not is not None:
             yield recorder.problem(Problem(request.dest, "error", why_not, "destination"))
             return
@@ -189,7 +194,7 @@ class _Run:
             self._recipes.by_target,
             unfit_names_of(target_paths(self._parts), self._target),
             recorder,
-            Secret(request.files.root, keep=not request.files.dry_run).hide,
+            Secret(notes_directory(request), keep=not request.files.dry_run).hide,
             self._planned,
         )
         items: list[tuple[Part, list[Item]]] = []
@@ -328,13 +333,18 @@ class _Run:
                 for lot in windows(lacking, request.window):
                     yield from self._write_window(writer, part, lot)
             yield from writer.finish()
+            while gone := writer.gone():
+                for part in {item.part.mount: item.part for item in gone}.values():
+                    again = [item for item in gone if item.part is part]
+                    for lot in windows(again, request.window):
+                        yield from self._write_window(writer, part, lot)
 
     def _write_window(
         self, writer: Writer, part: Part, lot: Sequence[Item]
     ) -> Iterator[dict[str, Any]]:
         """Fetch some files, write them, and drop them again if so wanted."""
         fetched: list[FileInfo] = []
-        came = fetch_window(self._request, self._recorder, part, lot, fetched)
+        came = fetch_window(self._request, self._recorder, part, lot, fetched, writer.lost)
         try:
             with closing(came):
                 for found in came:

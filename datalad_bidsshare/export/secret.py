@@ -10,8 +10,6 @@ import secrets
 from functools import cached_property
 from pathlib import Path
 
-from datalad_bidsshare.dataset.presence import git_directory
-
 __all__ = ["Secret"]
 
 _NAME = "secret"
@@ -19,7 +17,7 @@ _LENGTH = 32
 
 
 class Secret:
-    """A number that stays with the dataset's git directory.
+    """A number that stays with who exports.
 
     The ledger at the destination tells which version of a file was exported, by the hash that git
     or git-annex has of it. Of a table that was reduced, that is a hash of the rows that were held
@@ -27,14 +25,14 @@ class Secret:
 
     Parameters
     ----------
-    root
-        Root of the dataset.
+    notes
+        Directory that it is kept in: see `given.notes_directory`.
     keep
         Whether it may be written down, to be the same the next time.
     """
 
-    def __init__(self, root: Path, *, keep: bool) -> None:
-        self._root = root
+    def __init__(self, notes: Path, *, keep: bool) -> None:
+        self._notes = notes
         self._keep = keep
 
     def hide(self, source_id: str) -> str:
@@ -44,7 +42,7 @@ class Secret:
 
     @cached_property
     def _number(self) -> bytes:
-        place = git_directory(self._root) / "bidsshare"
+        place = self._notes
         with contextlib.suppress(OSError):
             known = (place / _NAME).read_bytes()
             if len(known) == _LENGTH:

@@ -26,6 +26,8 @@ __all__ = ["Writer"]
 
 #: Seconds of work that a crash may cost: so often the ledger catches up with the disk.
 _CHECKPOINT = 60.0
+#: Times that content is fetched again which somebody drops before it is read.
+_TRIES = 5
 
 
 class Writer:
@@ -77,6 +79,7 @@ class Writer:
         self._unsynced: list[tuple[str, Written]] = []
         self._synced_at = time.monotonic()
         self._pool: Pool | None = None
+        self._gone: list[Item] = []
 
     def __enter__(self) -> Writer:
         self._pool = Pool(self._request.dest, self._request.workers, self._progress)
@@ -140,18 +143,18 @@ class Writer:
             try:
                 content = read_object(item)
                 if content is None:
-                    yield self._failed(item, Done(0, "gone", 0, 0, "", 0, "source", ()))
+                    yield from self._failed(item, Done(0, "gone", 0, 0, "", 0, "source", ()))
                     return
                 source = self._recipes.apply(item, content)
             except Damaged:
-                yield self._failed(item, Done(0, "corrupt", 0, 0, "", 0, "source", ()))
+                yield from self._failed(item, Done(0, "corrupt", 0, 0, "", 0, "source", ()))
                 return
             except (TableError, TooLarge) as error:
                 yield self._recorder.item(item, "error", str(error) or "too large to be read")
                 return
             except OSError as error:
                 failed = Done(0, "error", 0, 0, "", error.errno or 0, "source", ())
-                yield self._failed(item, failed)
+                yield from self._failed(item, failed)
                 return
             size, checksum = len(source), None
         assert source is not None
@@ -188,12 +191,30 @@ class Writer:
                     item, "ok" if done.status == "ok" else "notneeded", bytesize=done.size
                 )
             else:
-                yield self._failed(item, done)
+                yield from self._failed(item, done)
         if time.monotonic() - self._synced_at > _CHECKPOINT:
             self._checkpoint()
 
-    def _failed(self, item: Item, done: Done) -> dict[str, Any]:
-        return self._recorder.item(item, "error", explain(item, done))
+    def lost(self, item: Item) -> bool:
+        """Note that content was gone when it was to be read, and tell whether to fetch it again.
+
+        Another export drops what it fetched, though this one found it there.
+        """
+        if self._request.missing != "get" or item.info.key is None or item.lost >= _TRIES:
+            return False
+        item.lost += 1
+        item.how = "fetch"
+        self._gone.append(item)
+        return True
+
+    def gone(self) -> list[Item]:
+        """Give the items that are to be fetched again. To be asked when all is finished."""
+        found, self._gone = self._gone, []
+        return found
+
+    def _failed(self, item: Item, done: Done) -> Iterator[dict[str, Any]]:
+        if done.status != "gone" or not self.lost(item):
+            yield self._recorder.item(item, "error", explain(item, done))
 
     def _take_down(self, item: Item, done: Done) -> None:
         checksum = checksum_of_key(item.info.key) if item.info.key else None

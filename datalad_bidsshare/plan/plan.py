@@ -68,7 +68,8 @@ def _describe(choice: Choice) -> Iterator[DatasetPlan | Problem]:
                 info,
                 choice.riding.get(info.path),
                 here[info.path],
-                os.path.lexists(f"{visit.root}/{info.path}"),
+                # Of another version, nothing need be in the work tree.
+                visit.commit is not None or os.path.lexists(f"{visit.root}/{info.path}"),
                 choice.fetched.get(info.path),
             )
         )

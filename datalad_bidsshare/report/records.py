@@ -97,6 +97,19 @@ class Recorder:
             }
         )
 
+    def clone(self, source: str) -> dict[str, Any]:
+        """Give the record of the dataset given, which was or would be cloned for this call."""
+        would = "would be " if "dry_run" in self._common else ""
+        return {
+            **self._common,
+            "path": str(self._root),
+            "relpath": ".",
+            "status": "ok",
+            "type": "dataset",
+            "cloned_from": source,
+            "message": f"{would}cloned from {source}",
+        }
+
     def problem(self, found: Problem) -> dict[str, Any]:
         """Give the record of something that cannot be had."""
         at_root = found.path == self._root

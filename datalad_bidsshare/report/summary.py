@@ -136,6 +136,12 @@ def _numbers(row: _Row) -> tuple[str, str, str]:
 def _totals(
     action: str, files: Sequence[Record], records: Sequence[Record], dry_run: bool
 ) -> list[str]:
+    head = f"{action}{' (dry run)' if dry_run else ''}: "
+    others = [r for r in records if "entities" not in r]
+    problems = sum(r["status"] in ("error", "impossible") for r in others)
+    if others and not files and all(map(_is_about_dataset, others)):
+        # Nothing was looked at, and so there is nothing to count.
+        return [f"{head}{problems:,} problem{'s' * (problems > 1)} (above)"]
     by_status = Counter(r["status"] for r in files)
     size = {
         status: sum(r.get("bytesize") or 0 for r in files if r["status"] == status)
@@ -155,11 +161,12 @@ def _totals(
     failed = by_status["error"] + by_status["impossible"]
     if failed:
         parts.append(f"{failed:,} could not be had")
-    others = [r for r in records if "entities" not in r]
-    problems = sum(r["status"] in ("error", "impossible") for r in others)
     if problems:
         parts.append(f"{problems:,} problem{'s' * (problems > 1)} (above)")
-    installed = sum(r["status"] == "ok" and r.get("type") == "dataset" for r in others)
+    installed = sum(
+        r["status"] == "ok" and r.get("type") == "dataset" and "cloned_from" not in r
+        for r in others
+    )
     if installed:
         parts.append(
             f"{installed:,} subdataset{'s' * (installed > 1)} "
@@ -168,7 +175,16 @@ def _totals(
     unknown = sum(r.get("bytesize") is None and r["status"] == "ok" for r in files)
     if unknown:
         parts.append(f"{unknown:,} of unknown size")
-    return [f"{action}{' (dry run)' if dry_run else ''}: {', '.join(parts)}"]
+    return [f"{head}{', '.join(parts)}"]
+
+
+def _is_about_dataset(record: Record) -> bool:
+    """Say whether a record tells that the dataset given, or its source, cannot be worked with."""
+    return (
+        record["status"] in ("error", "impossible")
+        and record.get("problem") in ("dataset", "source")
+        and record.get("path") == record.get("refds")
+    )
 
 
 def _bytes_of_keys(files: Iterable[Record]) -> int:

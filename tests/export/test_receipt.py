@@ -168,9 +168,9 @@ def log_of(git_dir: Path) -> list[dict[str, object]]:
 
 def test_the_log_grows(tmp_path: Path) -> None:
     name = "latin1-\udce9\n"
-    log = append_log(tmp_path, {"destination": name, "keys": ["a"]})
+    log = append_log(tmp_path / "bidsshare", {"destination": name, "keys": ["a"]})
     assert log == tmp_path / "bidsshare" / "exports.jsonl"
-    append_log(tmp_path, {"when": "then", "files": 2})
+    append_log(tmp_path / "bidsshare", {"when": "then", "files": 2})
     first, second = log_of(tmp_path)
     assert str(first.pop("when")).endswith("Z")
     assert first == {"format": 1, "destination": name, "keys": ["a"]}
@@ -178,10 +178,10 @@ def test_the_log_grows(tmp_path: Path) -> None:
 
 
 def test_words_that_were_cut_short_spoil_nothing(tmp_path: Path) -> None:
-    log = append_log(tmp_path, {"number": 1})
+    log = append_log(tmp_path / "bidsshare", {"number": 1})
     with log.open("ab") as file:
         file.write(b'{"number": 2, "ke')
-    append_log(tmp_path, {"number": 3})
+    append_log(tmp_path / "bidsshare", {"number": 3})
     lines = log.read_text().splitlines()
     assert json.loads(lines[0])["number"] == 1
     assert json.loads(lines[2])["number"] == 3
@@ -193,7 +193,8 @@ def test_two_exports_at_once_write_whole_lines(tmp_path: Path) -> None:
         "import sys, pathlib\n"
         "from datalad_bidsshare.export.log import append_log\n"
         "for number in range(50):\n"
-        "    append_log(pathlib.Path(sys.argv[1]), {'n': number, 'keys': ['k' * 50] * 2000})\n"
+        "    keys = ['k' * 50] * 2000\n"
+        "    append_log(pathlib.Path(sys.argv[1], 'bidsshare'), {'n': number, 'keys': keys})\n"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, tmp_path]) for _ in range(3)]
     assert [run.wait(120) for run in runs] == [0, 0, 0]
@@ -209,14 +210,14 @@ def test_no_log_is_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "bidsshare").mkdir()
     (tmp_path / "bidsshare" / "exports.jsonl").symlink_to("../outside")
     with pytest.raises(OSError):
-        append_log(tmp_path, {})
+        append_log(tmp_path / "bidsshare", {})
     assert (tmp_path / "outside").read_text() == ""
 
 
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bidsshare").write_text("in the way")
     with pytest.raises(OSError):
-        append_log(tmp_path, {})
+        append_log(tmp_path / "bidsshare", {})
 
 
 @pytest.mark.skipif(not POSIX or not hasattr(os, "geteuid") or os.geteuid() != 0,
@@ -226,7 +227,7 @@ def test_a_read_only_dataset_is_an_error(for_nobody: Path) -> None:  # noqa: F81
         "import sys, pathlib\n"
         "from datalad_bidsshare.export.log import append_log\n"
         "import os; os.setuid(65534)\n"
-        "try:\n    append_log(pathlib.Path(sys.argv[1]), {})\n"
+        "try:\n    append_log(pathlib.Path(sys.argv[1]) / 'bidsshare', {})\n"
         "except PermissionError:\n    sys.exit(7)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(for_nobody)], check=False, timeout=60)

@@ -55,6 +55,18 @@ def test_columns_are_aligned() -> None:
     assert table[0].startswith("  subject     suffix")
 
 
+def test_where_nothing_was_looked_at_nothing_is_counted() -> None:
+    refused = problem("dataset", "no such source", status="error")
+    assert squeezed([refused]) == ["bids-get: 1 problem (above)"]
+    assert squeezed([{**refused, "dry_run": True}]) == ["bids-get (dry run): 1 problem (above)"]
+    # of a subdataset, or of what was asked for: then it was looked at
+    for others in ([{**refused, "path": "/ds/sub"}], [problem("nothing", "no files")]):
+        assert squeezed(others) == [
+            "bids-get: 0 files, 0 fetched (0 B), 0 already present (0 B), 1 problem (above)"
+        ]
+    assert squeezed([]) == ["bids-get: 0 files, 0 fetched (0 B), 0 already present (0 B)"]
+
+
 def test_what_failed_was_not_fetched() -> None:
     records = [record(status="error", transferred=0), record("02", status="impossible")]
     assert squeezed(records)[1:] == [
