@@ -37,7 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     failed: list[str] = []
     try:
         print(_machine(), flush=True)
-        fixtures = Fixtures(scratch, quick=options.quick, listing=options.listing)
+        fixtures = Fixtures(
+            scratch,
+            quick=options.quick,
+            listing=options.listing,
+            peer_python=options.peer_python,
+        )
         for name in options.names:
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
@@ -82,6 +87,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="TSV",
         help="real names instead of made-up ones: a table, perhaps gzipped, with a head, and the "
         "path in the first column",
+    )
+    parser.add_argument(
+        "--peer-python",
+        type=os.path.abspath,
+        metavar="FILE",
+        help="the Python of an environment that has uniharmony; default: this one",
     )
     parser.add_argument(
         "--scratch",

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import study, trees
 from benchmarks.stores import InStore, in_store
 
-__all__ = ["Exports", "Mixed"]
+__all__ = ["Exports", "Mixed", "made_up"]
 
 #: One in so many files is changed by `Mixed.change`.
 _CHANGED = 100
@@ -42,7 +42,7 @@ class Mixed:
         self._names = study.resting(images)
         self._changes = 0
         trees.annex(root)
-        self._commit(_dataset(self._names, size))
+        self._commit(made_up(self._names, size))
 
     def change(self) -> None:
         """Commit other content for 1 % of the files, each time for others."""
@@ -103,7 +103,7 @@ class Exports:
         """
         names = study.population(self.million_files)
         root = trees.annex(self._scratch / "million")
-        trees.commit(root, _dataset(names, None), None)
+        trees.commit(root, made_up(names, None), None)
         trees.git(root, "read-tree", "main")
         return root
 
@@ -126,7 +126,7 @@ class Exports:
     def small_in_store(self) -> InStore:
         """The files of `mixed` in a RIA store."""
         images, size = 50 if self._quick else 20_000, 20_000
-        files = _dataset(study.resting(images), size)
+        files = made_up(study.resting(images), size)
         return in_store(self._scratch, "small", files, images, images * size)
 
     @cached_property
@@ -158,7 +158,7 @@ class Exports:
         return places
 
 
-def _dataset(names: study.Study, size: int | None) -> Iterator[trees.File]:
+def made_up(names: study.Study, size: int | None) -> Iterator[trees.File]:
     """Make up a whole dataset."""
     for path, content in trees.SMALL.items():
         yield trees.File(path, content)

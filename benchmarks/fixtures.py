@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks import study, trees
+from benchmarks.cleaning import Cleaning
 from benchmarks.exports import Exports
+from benchmarks.sourcing import Sourcing
 from benchmarks.zips import Zips
 
 __all__ = ["Fixtures"]
@@ -28,12 +31,32 @@ class Fixtures:
     listing
         A table of real names to use for the dataset of 29,645 made-up ones, or None:
         tab-separated, with a head, the first column the path, perhaps gzipped.
+    peer_python
+        The Python that has those peers that are best kept apart; None: this one.
     """
 
-    def __init__(self, scratch: Path, *, quick: bool = False, listing: Path | None = None) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        *,
+        quick: bool = False,
+        listing: Path | None = None,
+        peer_python: str | None = None,
+    ) -> None:
         self.scratch = scratch
         self.quick = quick
+        self.peer_python = peer_python or sys.executable
         self._listing = listing
+
+    @cached_property
+    def cleaning(self) -> Cleaning:
+        """What `cache-clean` is measured on."""
+        return Cleaning(self.scratch / "cleaning", quick=self.quick)
+
+    @cached_property
+    def sourcing(self) -> Sourcing:
+        """What work from a URL is measured on."""
+        return Sourcing(self.scratch / "sourcing", quick=self.quick)
 
     @cached_property
     def exports(self) -> Exports:

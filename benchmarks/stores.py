@@ -20,6 +20,8 @@ class InStore:
     ----------
     clones
         Clones as `datalad clone ria+file://...` makes them.
+    store
+        The RIA store.
     objects
         Directory of the store in which the content is.
     files
@@ -29,6 +31,7 @@ class InStore:
     """
 
     clones: trees.Clones
+    store: Path
     objects: Path
     files: int
     size: int
@@ -78,4 +81,4 @@ def in_store(
     # The bare repository is no remote for git-annex: the storage remote beside it is.
     trees.git(pristine, "config", "remote.origin.annex-ignore", "true")
     trees.git(pristine, "annex", "init", "--quiet", "clone")
-    return InStore(trees.Clones(pristine, scratch), objects, annexed, size)
+    return InStore(trees.Clones(pristine, scratch), store, objects, annexed, size)

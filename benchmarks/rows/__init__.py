@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from benchmarks.fixtures import Fixtures
-from benchmarks.rows import bids_get, export_plain, unzip_outputs
+from benchmarks.rows import bids_get, cache_clean, export_plain, sources, unzip_outputs
 from benchmarks.table import Row
 
 __all__ = ["BENCHMARKS", "Benchmark"]
@@ -34,4 +34,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "unzip-records": unzip_outputs.records,
     "unzip-many": unzip_outputs.many,
     "unzip-store": unzip_outputs.from_store,
+    "drop": cache_clean.against_git_annex,
+    "drop-datalad": cache_clean.against_datalad,
+    "freed": cache_clean.freed,
+    "source-again": sources.again,
+    "uniharmony": sources.uniharmony,
 }
