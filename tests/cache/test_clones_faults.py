@@ -311,7 +311,7 @@ def test_a_clone_that_is_a_link_is_refused(source: Source, cache: Path, tmp_path
     clone.root.symlink_to(tmp_path / "planted")
     with pytest.raises(DatasetError, match="no repository of its own"), use_clone(source):
         pass
-    with exclusively(clone.entry):
+    with exclusively(clone.entry), pytest.raises(DatasetError, match="not of the clone: dataset"):
         remove_entry(clone.entry)
     assert (tmp_path / "planted" / "a.json").exists()
 
