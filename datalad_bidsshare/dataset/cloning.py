@@ -11,6 +11,7 @@ from typing import Any
 
 from datalad_bidsshare.dataset.encoding import decode
 from datalad_bidsshare.dataset.errors import DatasetError
+from datalad_bidsshare.dataset.explaining import message_of
 from datalad_bidsshare.dataset.hierarchy import contains_repo
 from datalad_bidsshare.dataset.origin import (
     Identity,
@@ -87,7 +88,7 @@ def clone(source: Origin, path: Path, *, private: bool = False) -> None:
                 result_xfm=None,
             )
         failed = [r for r in results if r["status"] in ("error", "impossible")]
-        said = "; ".join(dict.fromkeys(filter(None, map(_message, failed))))
+        said = "; ".join(dict.fromkeys(filter(None, map(message_of, failed))))
     except Exception as e:
         # DataLad and its extensions raise what they meet on their way: there is no list of it.
         failed, said = [{}], CapturedException(e).format_short()
@@ -99,17 +100,6 @@ def clone(source: Origin, path: Path, *, private: bool = False) -> None:
         raise DatasetError(why_not_cloned(source, said, path.parent))
     if private:
         _assert_private(source, path)
-
-
-def _message(result: dict[str, Any]) -> str:
-    message = result.get("message")
-    if isinstance(message, tuple):
-        # DataLad delays formatting: (template, values...)
-        try:
-            message = str(message[0]) % message[1:]
-        except (TypeError, ValueError):
-            message = " ".join(map(str, message))
-    return str(message or "").strip()
 
 
 def _assert_private(source: Origin, path: Path) -> None:

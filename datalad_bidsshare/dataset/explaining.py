@@ -1,14 +1,15 @@
-"""What git says when it fails, as one line for people."""
+"""What git and DataLad say when something fails, as one line for people."""
 
 from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from datalad_bidsshare.dataset.secrets import without_secrets
 
-__all__ = ["is_disk_full", "reason_of"]
+__all__ = ["is_disk_full", "message_of", "reason_of"]
 
 _TELLING = re.compile(r"(?:fatal|error): (?P<said>.+)")
 # `process` adds it, for repositories that cannot be read
@@ -74,3 +75,15 @@ def reason_of(said: str) -> str:
     telling = [line for line in lines if not line.startswith("some local refs")]
     text = "; ".join(telling) or " ".join(said.split())
     return without_secrets(text)[:1000].rstrip(". ")
+
+
+def message_of(result: Mapping[str, object]) -> str:
+    """Give the message of one of DataLad's result records; '' where it has none."""
+    message = result.get("message")
+    if isinstance(message, tuple):
+        # DataLad delays formatting: (template, values...)
+        try:
+            message = str(message[0]) % message[1:]
+        except (TypeError, ValueError):
+            message = " ".join(map(str, message))
+    return str(message or "").strip()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datalad_bidsshare.dataset.explaining import message_of
 from datalad_bidsshare.dataset.quiet import quiet_clone
 
 __all__ = [
@@ -182,19 +183,8 @@ def install(parent: Path, mount: str) -> InstallResult:
             "impossible",
             f"{parent} has no record of where {mount} comes from: see its .gitmodules",
         )
-    said = "; ".join(dict.fromkeys(filter(None, map(_message, failures))))
+    said = "; ".join(dict.fromkeys(filter(None, map(message_of, failures))))
     return InstallResult(path, "error", _explained(parent, said))
-
-
-def _message(result: dict[str, object]) -> str:
-    message = result.get("message")
-    if isinstance(message, tuple):
-        # DataLad delays formatting: (template, values...)
-        try:
-            message = str(message[0]) % message[1:]
-        except (TypeError, ValueError):
-            message = " ".join(map(str, message))
-    return str(message or "").strip()
 
 
 def _explained(parent: Path, said: str) -> str:

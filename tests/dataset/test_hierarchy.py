@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from datalad_bidsshare.dataset.explaining import message_of
 from datalad_bidsshare.dataset.hierarchy import (
-    _message,
     contains_repo,
     install,
     leads_outside,
@@ -201,9 +201,9 @@ def test_whatever_datalad_raises_is_a_result(top: Path, monkeypatch: pytest.Monk
 
 
 def test_messages_of_datalad_that_do_not_fit_their_template() -> None:
-    assert _message({"message": ("%s of %s", 1, 2)}) == "1 of 2"
-    assert _message({"message": ("%s of %s", "one")}) == "%s of %s one"
-    assert _message({"message": None}) == ""
+    assert message_of({"message": ("%s of %s", 1, 2)}) == "1 of 2"
+    assert message_of({"message": ("%s of %s", "one")}) == "%s of %s one"
+    assert message_of({"message": None}) == ""
 
 
 def test_mount_that_holds_a_path() -> None:
